@@ -1,0 +1,43 @@
+/* Formatting into a fixed buffer; a cut never leaves half a UTF-8 character behind, because
+ * messages quote what clients sent and end up in JSON. */
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void cut_at_character(char *text, size_t capacity)
+{
+    size_t end = capacity - 1;
+    while (end > 0 && ((unsigned char)text[end - 1] & 0xC0) == 0x80)
+        end--;
+    if (end > 0 && (unsigned char)text[end - 1] >= 0xC0)
+        text[end - 1] = '\0';
+}
+
+static void format(struct error *err, const char *fmt, va_list args)
+{
+    int n = vsnprintf(err->message, sizeof err->message, fmt, args);
+    if (n >= (int)sizeof err->message)
+        cut_at_character(err->message, sizeof err->message);
+}
+
+bool error_set(struct error *err, enum error_code code, const char *fmt, ...)
+{
+    va_list args;
+    err->code = code;
+    va_start(args, fmt);
+    format(err, fmt, args);
+    va_end(args);
+    return false;
+}
+
+void error_prefix(struct error *err, const char *fmt, ...)
+{
+    struct error place, cause = *err;
+    va_list args;
+    va_start(args, fmt);
+    format(&place, fmt, args);
+    va_end(args);
+    error_set(err, cause.code, "%s: %s", place.message, cause.message);
+}
