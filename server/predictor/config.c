@@ -1,0 +1,214 @@
+/* One table says everything about an option: name, environment name, how to read it, where it goes,
+ * what --help says. getopt_long does the splitting; its '?' answer is how unknown options are found. */
+#define _GNU_SOURCE /* getopt_long */
+#include "server/predictor/config.h"
+
+#include "base/number.h"
+
+#include <getopt.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum kind { TEXT, UNSIGNED, SIZE, BOOLEAN, LEVEL };
+
+struct option_spec {
+    const char *name, *environment;
+    enum kind kind;
+    size_t offset;
+    double least, most; /* of a number */
+    const char *value;  /* default, read like a told one; NULL: computed, or none */
+    const char *shown;  /* what --help says the default is */
+    const char *help;
+};
+
+#define TEXT_AT(member)                  TEXT, offsetof(struct config, member), 0, 0
+#define UNSIGNED_AT(member, least, most) UNSIGNED, offsetof(struct config, member), least, most
+#define SIZE_AT(member, most)            SIZE, offsetof(struct config, member), 1, most
+#define DEFAULT(text)                    text, text
+static const struct option_spec specs[] = {
+    {"model_dir", NULL, TEXT_AT(model_dir), DEFAULT("/mnt/models"),
+     "folder that holds model.json, or the artifact itself"},
+    {"model_name", "INFERENCE_SERVICE_NAME", TEXT_AT(model_name), NULL, "the artifact's",
+     "name in the URL"},
+    {"host", NULL, TEXT_AT(host), DEFAULT("0.0.0.0"), "address both ports listen on"},
+    {"http_port", NULL, UNSIGNED_AT(http_port, 0, 65535), DEFAULT("8080"),
+     "predictions, health, metrics; 0 picks one"},
+    {"metrics_port", NULL, UNSIGNED_AT(metrics_port, 0, 65535), DEFAULT("8000"),
+     "health and metrics only; 0 picks one"},
+    {"workers", NULL, UNSIGNED_AT(workers, 1, 256), NULL, "the CPU quota, rounded up",
+     "threads that serve requests"},
+    {"user_id", "USER_ID", TEXT_AT(user_id), DEFAULT(""), "label user_id of every model metric"},
+    {"namespace", "POD_NAMESPACE", TEXT_AT(space), DEFAULT(""),
+     "label namespace of every model metric"},
+    {"max_body_bytes", NULL, SIZE_AT(max_body_bytes, 1e9), DEFAULT("16777216"),
+     "largest request body; 413 over it"},
+    {"max_rows", NULL, SIZE_AT(max_rows, 1e7), DEFAULT("100000"),
+     "most instances in a request; 413 over it"},
+    {"memory_budget_bytes", NULL, SIZE_AT(memory_budget_bytes, 1e12), DEFAULT("268435456"),
+     "most memory the bodies in work may take; 429 over it"},
+    {"max_connections", NULL, SIZE_AT(max_connections, 1e6), DEFAULT("10000"),
+     "open connections on each port"},
+    {"request_timeout", NULL, UNSIGNED_AT(request_timeout_s, 1, 3600), DEFAULT("30"),
+     "seconds a client has to send a whole request"},
+    {"keep_alive", NULL, UNSIGNED_AT(keep_alive_s, 1, 3600), DEFAULT("75"),
+     "seconds an idle connection is kept; longer than any proxy's"},
+    {"drain_delay", NULL, UNSIGNED_AT(drain_delay_s, 0, 3600), DEFAULT("5"),
+     "seconds between readiness off and the end of accepting"},
+    {"drain_timeout", NULL, UNSIGNED_AT(drain_timeout_s, 0, 3600), DEFAULT("20"),
+     "seconds requests in flight have to finish"},
+    {"access_log", NULL, BOOLEAN, offsetof(struct config, access_log), 0, 0, DEFAULT("false"),
+     "one log line per request"},
+    {"log_level", "KSERVE_LOGLEVEL", LEVEL, offsetof(struct config, log_level), 0, 0,
+     DEFAULT("info"), "debug, info, warning or error"},
+};
+enum { SPEC_COUNT = sizeof specs / sizeof *specs, OPTION_HELP = 1000, OPTION_VERSION };
+
+/* ---- values ---- */
+
+static bool read_integer(const struct option_spec *spec, const char *text, double *value,
+                         struct error *err)
+{
+    if (number_read_text(text, strlen(text), value) == NUMBER_OK && *value >= spec->least &&
+        *value <= spec->most && *value == (double)(uint64_t)*value)
+        return true;
+    return error_set(err, ERR_INVALID,
+                     "--%s: expected a whole number from %.0f to %.0f, got \"%s\"", spec->name,
+                     spec->least, spec->most, text);
+}
+
+static bool read_boolean(const char *name, const char *text, bool *value, struct error *err)
+{
+    static const char *const words[][2] = {{"true", "false"}, {"yes", "no"}, {"on", "off"},
+                                           {"t", "f"},        {"y", "n"},    {"1", "0"}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        for (size_t j = 0; j < 2; j++)
+            if (strcasecmp(text, words[i][j]) == 0) {
+                *value = j == 0;
+                return true;
+            }
+    return error_set(err, ERR_INVALID, "--%s: expected true or false, got \"%s\"", name, text);
+}
+
+static bool read_level(const char *name, const char *text, enum log_level *level, struct error *err)
+{
+    return log_level_parse(text, level) ||
+           error_set(err, ERR_INVALID, "--%s: expected debug, info, warning or error, got \"%s\"",
+                     name, text);
+}
+
+static bool assign(struct config *config, const struct option_spec *spec, const char *text,
+                   struct error *err)
+{
+    void *to = (char *)config + spec->offset;
+    double value = 0;
+    switch (spec->kind) {
+    case TEXT:
+        *(const char **)to = text;
+        return true;
+    case BOOLEAN:
+        return read_boolean(spec->name, text, to, err);
+    case LEVEL:
+        return read_level(spec->name, text, to, err);
+    case UNSIGNED:
+        if (!read_integer(spec, text, &value, err))
+            return false;
+        *(unsigned *)to = (unsigned)value;
+        return true;
+    case SIZE:
+        if (!read_integer(spec, text, &value, err))
+            return false;
+        *(size_t *)to = (size_t)value;
+        return true;
+    }
+    return false;
+}
+
+/* ---- defaults ---- */
+
+/* CPUs a cgroup v2 quota allows, rounded up; 0 where there is none. */
+static unsigned quota_cpus(void)
+{
+    double quota, period;
+    unsigned cpus = 0;
+    FILE *in = fopen("/sys/fs/cgroup/cpu.max", "r");
+    if (in == NULL)
+        return 0;
+    if (fscanf(in, "%lf %lf", &quota, &period) == 2 && period > 0 && quota > 0)
+        cpus = (unsigned)((quota + period - 1) / period);
+    (void)fclose(in);
+    return cpus;
+}
+
+static unsigned default_workers(void)
+{
+    cpu_set_t set;
+    unsigned cpus = quota_cpus();
+    unsigned all = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+    return cpus == 0 || cpus > all ? all : cpus;
+}
+
+static bool read_defaults(struct config *config, struct error *err)
+{
+    *config = (struct config){.workers = default_workers()};
+    for (size_t i = 0; i < SPEC_COUNT; i++) {
+        const char *told = specs[i].environment == NULL ? NULL : getenv(specs[i].environment);
+        const char *text = told != NULL && *told != '\0' ? told : specs[i].value;
+        if (text != NULL && !assign(config, &specs[i], text, err))
+            return false;
+    }
+    return true;
+}
+
+/* ---- the command line ---- */
+
+static void note_unknown(struct config *config, const char *option)
+{
+    for (size_t i = 0; i < config->unknown_count; i++)
+        if (strcmp(config->unknown[i], option) == 0)
+            return;
+    if (config->unknown_count < CONFIG_UNKNOWN_MAX)
+        config->unknown[config->unknown_count++] = option;
+}
+
+bool config_read(struct config *config, int argc, char **argv, struct error *err)
+{
+    struct option options[SPEC_COUNT + 3] = {{0}};
+    for (int i = 0; i < SPEC_COUNT; i++)
+        options[i] = (struct option){specs[i].name, required_argument, NULL, i};
+    options[SPEC_COUNT] = (struct option){"help", no_argument, NULL, OPTION_HELP};
+    options[SPEC_COUNT + 1] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
+    if (!read_defaults(config, err))
+        return false;
+    optind = 0; /* 0 makes glibc start over: tests read more than one command line */
+    opterr = 0;
+    for (int c; (c = getopt_long(argc, argv, ":", options, NULL)) != -1;) {
+        if (c == OPTION_HELP || c == OPTION_VERSION)
+            *(c == OPTION_HELP ? &config->help : &config->version) = true;
+        else if (c == ':')
+            return error_set(err, ERR_INVALID, "%s: expected a value", argv[optind - 1]);
+        else if (c == '?')
+            note_unknown(config, argv[optind - 1]);
+        else if (!assign(config, &specs[c], optarg, err))
+            return false;
+    }
+    return true;
+}
+
+void config_help(FILE *out)
+{
+    (void)fputs(
+        "usage: ridged [--option value | --option=value]...\n"
+        "Serves a model over KServe's V1 protocol. Flag over environment over default.\n\n",
+        out);
+    for (size_t i = 0; i < SPEC_COUNT; i++) {
+        (void)fprintf(out, "  --%-20s %s", specs[i].name, specs[i].help);
+        if (*specs[i].shown != '\0')
+            (void)fprintf(out, " (default %s)", specs[i].shown);
+        if (specs[i].environment != NULL)
+            (void)fprintf(out, " [%s]", specs[i].environment);
+        (void)fputc('\n', out);
+    }
+    (void)fputs("  --help, --version\n", out);
+}

@@ -1,0 +1,224 @@
+/* ridged: reads its configuration, starts the log, the metrics, the observer, the model and the
+ * workers in that order, waits for a signal, and takes everything down in reverse. */
+#include "metrics/process.h"
+#include "server/predictor/config.h"
+#include "server/predictor/serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef RIDGED_VERSION
+#define RIDGED_VERSION "unknown"
+#endif
+#ifndef RIDGED_REVISION
+#define RIDGED_REVISION "unknown"
+#endif
+
+enum { OBSERVER_BODY_BYTES = 65536 };
+
+/* Everything the program owns, in the order it is made. */
+struct ridged {
+    struct config config;
+    struct log *log;
+    struct metrics *metrics;
+    struct process_metrics *process;
+    struct telemetry *telemetry;
+    struct registry *registry;
+    struct api *api;
+    struct serve predict, observe;
+    struct http_server *observer, *server;
+};
+
+/* ---- start ---- */
+
+static void warn_of_unknown_options(const struct ridged *r)
+{
+    for (size_t i = 0; i < r->config.unknown_count; i++) {
+        const char *option = r->config.unknown[i];
+        log_event(r->log, LOG_WARNING, "unknown_option",
+                  LOG_SPAN("option", ((struct span){option, strcspn(option, "=")})));
+    }
+}
+
+static bool make_metrics(struct ridged *r, struct error *err)
+{
+    struct telemetry_labels labels = {r->config.user_id, r->config.space, RIDGED_VERSION,
+                                      RIDGED_REVISION};
+    /* One shard per worker and one for the observer. */
+    r->metrics = metrics_new(r->config.workers + 1);
+    if (r->metrics != NULL) {
+        r->process = process_metrics_new(r->metrics);
+        r->telemetry = telemetry_new(r->metrics, &labels);
+    }
+    if (r->telemetry != NULL)
+        r->registry = registry_new(r->telemetry);
+    return (r->process != NULL && r->registry != NULL) ||
+           error_set(err, ERR_NO_MEMORY, "metrics: out of memory");
+}
+
+static bool make_api(struct ridged *r, struct error *err)
+{
+    struct api_config config = {.registry = r->registry,
+                                .telemetry = r->telemetry,
+                                .metrics = r->metrics,
+                                .log = r->log,
+                                .access_log = r->config.access_log,
+                                .max_rows = r->config.max_rows,
+                                .memory_budget_bytes = r->config.memory_budget_bytes,
+                                .shards = r->config.workers + 1};
+    r->api = api_new(&config, err);
+    r->predict = (struct serve){r->api, API_EVERYTHING};
+    r->observe = (struct serve){r->api, API_OBSERVER};
+    return r->api != NULL;
+}
+
+static struct http_config http_settings(struct ridged *r)
+{
+    struct http_limits limits = http_default_limits();
+    limits.body_bytes = r->config.max_body_bytes;
+    limits.connections = r->config.max_connections;
+    limits.request_ms = r->config.request_timeout_s * 1000;
+    limits.idle_ms = r->config.keep_alive_s * 1000;
+    return (struct http_config){.host = r->config.host, .limits = limits};
+}
+
+static bool start_observer(struct ridged *r, struct error *err)
+{
+    struct http_config http = http_settings(r);
+    http.port = r->config.metrics_port;
+    http.workers = 1;
+    http.first_shard = r->config.workers;
+    http.limits.body_bytes = OBSERVER_BODY_BYTES;
+    http.handler = serve_handler(&r->observe);
+    r->observer = http_start(&http, err);
+    return r->observer != NULL;
+}
+
+static bool start_server(struct ridged *r, struct error *err)
+{
+    struct http_config http = http_settings(r);
+    http.port = r->config.http_port;
+    http.workers = r->config.workers;
+    http.handler = serve_handler(&r->predict);
+    r->server = http_start(&http, err);
+    return r->server != NULL;
+}
+
+static bool load_model(struct ridged *r, struct error *err)
+{
+    if (!registry_load(r->registry, r->config.model_dir, r->config.model_name, err))
+        return false;
+    const struct served *served = registry_at(r->registry, 0);
+    log_event(r->log, LOG_INFO, "model_loaded", LOG_TEXT("model", served->name),
+              LOG_TEXT("version", model_version(served->model)),
+              LOG_TEXT("sha256", model_sha256(served->model)));
+    return true;
+}
+
+/* The observer listens before the model is loaded, so that a probe sees "not ready" and not a refused
+ * connection; the workers after, because KServe's default probe is a bare connect to their port. */
+static bool start(struct ridged *r, struct error *err)
+{
+    return make_metrics(r, err) && make_api(r, err) && start_observer(r, err) &&
+           load_model(r, err) && start_server(r, err);
+}
+
+/* ---- stop ---- */
+
+/* Readiness off, a pause in which clients move away, then no new connections, then the rest. */
+static void drain(struct ridged *r, const sigset_t *signals)
+{
+    struct timespec pause = {.tv_sec = r->config.drain_delay_s};
+    api_set_lifecycle(r->api, API_DRAINING);
+    http_close_connections(r->server);
+    log_event(r->log, LOG_INFO, "draining", LOG_NUMBER("delay_seconds", r->config.drain_delay_s));
+    /* A second signal means: do not wait. */
+    while (sigtimedwait(signals, NULL, &pause) == -1 && errno == EINTR)
+        ;
+    bool clean = http_drain(r->server, r->config.drain_timeout_s * 1000);
+    log_event(r->log, clean ? LOG_INFO : LOG_WARNING, clean ? "drained" : "drain_timed_out",
+              LOG_NUMBER("timeout_seconds", r->config.drain_timeout_s));
+}
+
+static void release(struct ridged *r)
+{
+    http_stop(r->server);
+    http_stop(r->observer);
+    api_free(r->api);
+    registry_free(r->registry);
+    telemetry_free(r->telemetry);
+    process_metrics_free(r->process);
+    metrics_free(r->metrics);
+    log_stop(r->log);
+}
+
+/* ---- the program ---- */
+
+/* Kubernetes shows this file as the reason a container ended. */
+static void leave_termination_message(const char *message)
+{
+    int fd = open("/dev/termination-log", O_WRONLY | O_TRUNC | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (write(fd, message, strlen(message)) < 0)
+        (void)fprintf(stderr, "ridged: /dev/termination-log: %s\n", strerror(errno));
+    (void)close(fd);
+}
+
+static void wait_for_end(const struct ridged *r, const sigset_t *signals)
+{
+    int signal_number = 0;
+    do {
+        if (sigwait(signals, &signal_number) == 0 && signal_number == SIGHUP)
+            log_event(r->log, LOG_INFO, "hangup_ignored", LOG_NUMBER("signal", signal_number));
+    } while (signal_number != SIGTERM && signal_number != SIGINT);
+}
+
+static int run(struct ridged *r)
+{
+    struct error err = {0};
+    sigset_t signals;
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    if ((r->log = log_start(STDERR_FILENO, r->config.log_level, &err)) == NULL || !start(r, &err)) {
+        log_event(r->log, LOG_ERROR, "start_failed", LOG_TEXT("error", err.message));
+        leave_termination_message(err.message);
+        release(r);
+        return 1;
+    }
+    warn_of_unknown_options(r);
+    api_set_lifecycle(r->api, API_READY);
+    log_event(r->log, LOG_INFO, "ready", LOG_NUMBER("http_port", http_port(r->server)),
+              LOG_NUMBER("metrics_port", http_port(r->observer)),
+              LOG_NUMBER("workers", r->config.workers));
+    wait_for_end(r, &signals);
+    drain(r, &signals);
+    release(r);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct ridged r = {0};
+    struct error err = {0};
+    if (!config_read(&r.config, argc, argv, &err)) {
+        (void)fprintf(stderr, "ridged: %s\n", err.message);
+        return 2;
+    }
+    if (r.config.help)
+        config_help(stdout);
+    else if (r.config.version)
+        (void)printf("ridged %s (%s)\n", RIDGED_VERSION, RIDGED_REVISION);
+    else
+        return run(&r);
+    return 0;
+}

@@ -1,0 +1,282 @@
+/* Families are declared as data, then series are made once and kept by pointer, so that counting is
+ * a load and a store. */
+#include "server/predictor/telemetry.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Statuses a route can answer with get a series; anything else is counted under the last, 500. */
+static const int codes[] = {200, 400, 404, 405, 408, 413, 417, 429, 431, 501, 503, 504, 505, 500};
+enum { CODE_COUNT = sizeof codes / sizeof *codes };
+
+static const char *const route_names[ROUTE_COUNT] = {
+    [ROUTE_ROOT] = "/",
+    [ROUTE_MODELS] = "/v1/models",
+    [ROUTE_MODEL] = "/v1/models/{model}",
+    [ROUTE_PREDICT] = "/v1/models/{model}:predict",
+    [ROUTE_EXPLAIN] = "/v1/models/{model}:explain",
+    [ROUTE_METRICS] = "/metrics",
+    [ROUTE_HEALTHZ] = "/healthz",
+    [ROUTE_READYZ] = "/readyz",
+    [ROUTE_OTHER] = "other",
+};
+
+static const double latency_buckets[] = {1e-5,   2.5e-5, 5e-5, 1e-4,  2.5e-4, 5e-4, 1e-3,
+                                         2.5e-3, 5e-3,   0.01, 0.025, 0.05,   0.1,  0.25,
+                                         0.5,    1.0,    2.5,  5.0,   10.0};
+static const double byte_buckets[] = {256,    1024,    4096,    16384,   65536,
+                                      262144, 1048576, 4194304, 16777216};
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+#define MODEL_LABELS "model_name", "version", "user_id", "namespace"
+enum model_gauge { MAE, R2, LIVE, GAUGE_COUNT };
+
+struct telemetry {
+    struct telemetry_labels labels;
+    struct metric_family *predictions, *rows, *latency, *gauges[GAUGE_COUNT], *info;
+    struct metric_family *stages[STAGE_COUNT];
+    struct metric_series *requests[ROUTE_COUNT][CODE_COUNT], *in_flight, *body_bytes;
+};
+
+struct telemetry_model {
+    struct telemetry *telemetry;
+    struct metric_series *success, *error, *rows, *latency, *gauges[GAUGE_COUNT], *info;
+    struct metric_series *stages[STAGE_COUNT];
+};
+
+/* ---- families ---- */
+
+static bool make_model_families(struct telemetry *t, struct metrics *metrics)
+{
+    static const struct metric_spec predictions = {
+        "model_prediction_total",
+        METRIC_COUNTER,
+        "Predict requests answered by a served model, by outcome.",
+        {MODEL_LABELS, "status"},
+        NULL,
+        0};
+    static const struct metric_spec rows = {
+        "model_prediction_rows_total", METRIC_COUNTER, "Rows predicted.", {MODEL_LABELS}, NULL, 0};
+    static const struct metric_spec latency = {
+        "model_prediction_latency",
+        METRIC_HISTOGRAM,
+        "Seconds from the last byte of a predict request to its answer being ready.",
+        {MODEL_LABELS},
+        latency_buckets,
+        COUNT_OF(latency_buckets)};
+    static const struct metric_spec gauges[GAUGE_COUNT] = {
+        {"model_mae_score",
+         METRIC_GAUGE,
+         "Mean absolute error, in the target's unit; from the model "
+         "card's holdout while model_quality_live is 0.",
+         {MODEL_LABELS},
+         NULL,
+         0},
+        {"model_r2_score",
+         METRIC_GAUGE,
+         "Coefficient of determination; from the model card's holdout "
+         "while model_quality_live is 0.",
+         {MODEL_LABELS},
+         NULL,
+         0},
+        {"model_quality_live",
+         METRIC_GAUGE,
+         "1 when the quality figures come from true values sent "
+         "back, 0 when they are the model card's.",
+         {MODEL_LABELS},
+         NULL,
+         0}};
+    static const struct metric_spec info = {"model_info",
+                                            METRIC_INFO,
+                                            "The artifact being served.",
+                                            {MODEL_LABELS, "kind", "sha256"},
+                                            NULL,
+                                            0};
+    t->predictions = metrics_family(metrics, &predictions);
+    t->rows = metrics_family(metrics, &rows);
+    t->latency = metrics_family(metrics, &latency);
+    t->info = metrics_family(metrics, &info);
+    bool ok = t->predictions != NULL && t->rows != NULL && t->latency != NULL && t->info != NULL;
+    for (size_t i = 0; i < GAUGE_COUNT; i++)
+        ok = (t->gauges[i] = metrics_family(metrics, &gauges[i])) != NULL && ok;
+    return ok;
+}
+
+static bool make_stage_families(struct telemetry *t, struct metrics *metrics)
+{
+    static const char *const texts[STAGE_COUNT][2] = {
+        [STAGE_PREPROCESS] = {"request_preprocess_seconds", "pre-process request latency"},
+        [STAGE_PREDICT] = {"request_predict_seconds", "predict request latency"},
+        [STAGE_EXPLAIN] = {"request_explain_seconds", "explain request latency"},
+        [STAGE_POSTPROCESS] = {"request_postprocess_seconds", "post-process request latency"}};
+    bool ok = true;
+    for (size_t i = 0; i < STAGE_COUNT; i++) {
+        struct metric_spec spec = {texts[i][0],    METRIC_HISTOGRAM, texts[i][1],
+                                   {"model_name"}, latency_buckets,  COUNT_OF(latency_buckets)};
+        ok = (t->stages[i] = metrics_family(metrics, &spec)) != NULL && ok;
+    }
+    return ok;
+}
+
+static bool make_http_series(struct telemetry *t, struct metrics *metrics)
+{
+    static const struct metric_spec requests = {
+        "http_requests_total", METRIC_COUNTER, "Requests answered, by route and status.",
+        {"route", "code"},     NULL,           0};
+    static const struct metric_spec in_flight = {"http_requests_in_flight",
+                                                 METRIC_GAUGE,
+                                                 "Requests begun and not yet answered.",
+                                                 {NULL},
+                                                 NULL,
+                                                 0};
+    static const struct metric_spec bytes = {"http_request_body_bytes",
+                                             METRIC_HISTOGRAM,
+                                             "Size of request bodies.",
+                                             {NULL},
+                                             byte_buckets,
+                                             COUNT_OF(byte_buckets)};
+    struct metric_family *by_code = metrics_family(metrics, &requests);
+    struct metric_family *flying = metrics_family(metrics, &in_flight);
+    struct metric_family *sizes = metrics_family(metrics, &bytes);
+    if (by_code == NULL || flying == NULL || sizes == NULL)
+        return false;
+    for (size_t r = 0; r < ROUTE_COUNT; r++)
+        for (size_t c = 0; c < CODE_COUNT; c++) {
+            char code[4] = {(char)('0' + codes[c] / 100), (char)('0' + codes[c] / 10 % 10),
+                            (char)('0' + codes[c] % 10), '\0'};
+            t->requests[r][c] =
+                metrics_series(by_code, (const char *const[]){route_names[r], code});
+            if (t->requests[r][c] == NULL)
+                return false;
+        }
+    t->in_flight = metrics_series(flying, NULL);
+    t->body_bytes = metrics_series(sizes, NULL);
+    return t->in_flight != NULL && t->body_bytes != NULL;
+}
+
+static bool make_build_info(const struct telemetry *t, struct metrics *metrics)
+{
+    static const struct metric_spec spec = {"ridged_build_info",
+                                            METRIC_INFO,
+                                            "The program that is running.",
+                                            {"version", "revision", "compiler"},
+                                            NULL,
+                                            0};
+    struct metric_family *family = metrics_family(metrics, &spec);
+    return family != NULL && metrics_series(family, (const char *const[]){t->labels.build_version,
+                                                                          t->labels.build_revision,
+                                                                          __VERSION__}) != NULL;
+}
+
+struct telemetry *telemetry_new(struct metrics *metrics, const struct telemetry_labels *labels)
+{
+    struct telemetry *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return NULL;
+    t->labels = *labels;
+    if (make_model_families(t, metrics) && make_stage_families(t, metrics) &&
+        make_http_series(t, metrics) && make_build_info(t, metrics)) {
+        metric_gauge_add(t->in_flight, 0, 0);
+        return t;
+    }
+    free(t);
+    return NULL;
+}
+
+void telemetry_free(struct telemetry *telemetry)
+{
+    free(telemetry);
+}
+
+/* ---- a model's series ---- */
+
+static bool make_model_series(struct telemetry_model *m, const char *name,
+                              const struct model *model)
+{
+    const struct telemetry *t = m->telemetry;
+    const char *values[METRIC_LABELS_MAX] = {name, model_version(model), t->labels.user_id,
+                                             t->labels.space};
+    bool ok = true;
+    values[4] = "success";
+    ok = (m->success = metrics_series(t->predictions, values)) != NULL && ok;
+    values[4] = "error";
+    ok = (m->error = metrics_series(t->predictions, values)) != NULL && ok;
+    ok = (m->rows = metrics_series(t->rows, values)) != NULL && ok;
+    ok = (m->latency = metrics_series(t->latency, values)) != NULL && ok;
+    for (size_t i = 0; i < GAUGE_COUNT; i++)
+        ok = (m->gauges[i] = metrics_series(t->gauges[i], values)) != NULL && ok;
+    for (size_t i = 0; i < STAGE_COUNT; i++)
+        if (i != STAGE_EXPLAIN)
+            ok = (m->stages[i] = metrics_series(t->stages[i], values)) != NULL && ok;
+    values[4] = model_kind(model);
+    values[5] = model_sha256(model);
+    return (m->info = metrics_series(t->info, values)) != NULL && ok;
+}
+
+struct telemetry_model *telemetry_model_new(struct telemetry *telemetry, const char *name,
+                                            const struct model *model)
+{
+    struct telemetry_model *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return NULL;
+    m->telemetry = telemetry;
+    if (!make_model_series(m, name, model)) {
+        telemetry_model_free(m);
+        return NULL;
+    }
+    const struct model_figures *card = &model_card(model)->holdout;
+    metric_set(m->gauges[MAE], card->rows > 0 ? card->mae : NAN);
+    metric_set(m->gauges[R2], card->rows > 0 ? card->r2 : NAN);
+    metric_set(m->gauges[LIVE], 0);
+    return m;
+}
+
+static void remove_series(struct metric_family *family, struct metric_series *series)
+{
+    if (series != NULL)
+        metrics_series_remove(family, series);
+}
+
+/* Gauges and info leave the exposition with the model; counters and histograms stay, so that rates
+ * over the change are right. */
+void telemetry_model_free(struct telemetry_model *model)
+{
+    if (model == NULL)
+        return;
+    for (size_t i = 0; i < GAUGE_COUNT; i++)
+        remove_series(model->telemetry->gauges[i], model->gauges[i]);
+    remove_series(model->telemetry->info, model->info);
+    free(model);
+}
+
+/* ---- counting ---- */
+
+void telemetry_request(struct telemetry *telemetry, unsigned shard, enum telemetry_route route,
+                       int status, size_t body_bytes)
+{
+    size_t c = 0;
+    while (c < CODE_COUNT - 1 && codes[c] != status)
+        c++;
+    metric_add(telemetry->requests[route][c], shard, 1);
+    metric_observe(telemetry->body_bytes, shard, body_bytes);
+}
+
+void telemetry_in_flight(struct telemetry *telemetry, unsigned shard, int n)
+{
+    metric_gauge_add(telemetry->in_flight, shard, n);
+}
+
+void telemetry_prediction(struct telemetry_model *model, unsigned shard, bool success, size_t rows,
+                          uint64_t latency_ns)
+{
+    metric_add(success ? model->success : model->error, shard, 1);
+    metric_observe_ns(model->latency, shard, latency_ns);
+    if (success)
+        metric_add(model->rows, shard, rows);
+}
+
+void telemetry_stage(struct telemetry_model *model, unsigned shard, enum telemetry_stage stage,
+                     uint64_t ns)
+{
+    metric_observe_ns(model->stages[stage], shard, ns);
+}
