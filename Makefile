@@ -196,8 +196,10 @@ model: deps data ## retrain the bundled model from the rows not held out
 	    --name california-housing --version 1 --date 2026-11-24 --out model/california-housing.json
 
 bench: deps-bench ## requests per second and CPU per request beside nginx, start-up, memory
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all build/bench_start
 	bash tests/bench/bench.sh
+build/bench_start: $(B)/tests/bench/bench_start.o
+	$(CC) $(LDFLAGS) $^ -o $@
 
 cover: deps-test ## line coverage of the tests
 	@$(MAKE) --no-print-directory VARIANT=cover run-tests
