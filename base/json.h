@@ -38,6 +38,7 @@ enum json_kind {
 struct json_reader {
     const char *begin, *p, *end;
     unsigned depth;
+    bool saw_nul;                         /* a string held \u0000 */
     uint64_t fresh[JSON_MAX_DEPTH / 64];  /* bit d: container at depth d has had no element yet */
     uint64_t object[JSON_MAX_DEPTH / 64]; /* bit d: that container is an object */
 };
@@ -79,6 +80,10 @@ bool json_skip(struct json_reader *r, struct span *value, struct error *err) MUS
 
 /* After the outermost value: only blanks may remain. */
 bool json_end(struct json_reader *r, struct error *err) MUST_CHECK;
+
+/* Bytes of the UTF-8 character at p (RFC 3629: shortest form, no surrogates), or 0 if it is none;
+ * p < end. */
+size_t json_utf8_length(const char *p, const char *end);
 
 /* ---- the fast path ---- */
 
