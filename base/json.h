@@ -39,6 +39,7 @@ struct json_reader {
     const char *begin, *p, *end;
     unsigned depth;
     bool saw_nul;                         /* a string held \u0000 */
+    bool saw_overflow;                    /* a number passed over rounds to infinity */
     uint64_t fresh[JSON_MAX_DEPTH / 64];  /* bit d: container at depth d has had no element yet */
     uint64_t object[JSON_MAX_DEPTH / 64]; /* bit d: that container is an object */
 };
@@ -75,7 +76,8 @@ bool json_bool(struct json_reader *r, bool *value, struct error *err) MUST_CHECK
 bool json_string(struct json_reader *r, struct arena *arena, struct span *value,
                  struct error *err) MUST_CHECK;
 
-/* Validates and passes over any value; *value spans it without surrounding blanks. */
+/* Validates and passes over any value; *value spans it without surrounding blanks. Only the grammar
+ * counts here: a number that would overflow is passed over. */
 bool json_skip(struct json_reader *r, struct span *value, struct error *err) MUST_CHECK;
 
 /* After the outermost value: only blanks may remain. */

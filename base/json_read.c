@@ -364,12 +364,24 @@ bool json_bool(struct json_reader *r, bool *value, struct error *err)
 
 /* ---- whole values ---- */
 
+/* Passes over a number of any size: whoever wants its value will say what is wrong with it. */
+static bool skip_number(struct json_reader *r, struct error *err)
+{
+    double number;
+    const char *next = r->p;
+    enum number_status status = number_read_json(r->p, r->end, &number, &next);
+    if (status == NUMBER_SYNTAX)
+        return expected(r, r->p, "a number", err);
+    r->saw_overflow |= status == NUMBER_OVERFLOW;
+    r->p = next;
+    return true;
+}
+
 /* Passes over a scalar, or enters a container. */
 static bool begin_value(struct json_reader *r, struct error *err)
 {
     enum json_kind kind;
     struct span raw;
-    double number;
     bool escaped;
     if (!json_peek(r, &kind, err))
         return false;
@@ -380,7 +392,7 @@ static bool begin_value(struct json_reader *r, struct error *err)
     case JSON_STRING:
         return scan_string(r, &raw, &escaped, err);
     case JSON_NUMBER:
-        return json_number(r, &number, err);
+        return skip_number(r, err);
     case JSON_TRUE:
         return word(r, "true", err);
     case JSON_FALSE:
@@ -534,8 +546,9 @@ cJSON *json_tree(struct span text, struct error *err)
     json_reader_init(&r, text.p, text.n);
     if (!json_skip(&r, &whole, err) || !json_end(&r, err))
         return NULL;
-    if (r.saw_nul) {
-        (void)error_set(err, ERR_INVALID, "expected strings without \\u0000");
+    if (r.saw_nul || r.saw_overflow) {
+        (void)error_set(err, ERR_INVALID, "expected %s",
+                        r.saw_nul ? "strings without \\u0000" : "finite numbers");
         return NULL;
     }
     cJSON *tree = cJSON_ParseWithLength(whole.p, whole.n);

@@ -27,7 +27,7 @@ enum number_status {
 };
 
 /* Reads one number by RFC 8259's grammar (no leading plus, zeros, bare point) from the front of
- * [p, end). *next is the first byte not consumed. Underflow gives a subnormal or zero and is OK. */
+ * [p, end). *next is the first byte not consumed, on NUMBER_OVERFLOW too. Underflow gives a subnormal or zero and is OK. */
 enum number_status number_read_json(const char *p, const char *end, double *value,
                                     const char **next) MUST_CHECK;
 
