@@ -7,7 +7,7 @@
  *          just read, so it always equals `+Inf` even while others write.
  * Does not: know a route or a model, look a series up by name on the hot path, or expire series.
  * Threads: families are made before any other thread runs. Series are made and removed under the
- *          registry's lock, which only the loader and a scrape take. metric_add/metric_observe: the
+ *          registry's lock, which only the loader and a scrape take. metric_add, metric_gauge_add, metric_observe: the
  *          thread that owns the shard. metric_set: any one thread at a time per series.
  * Memory:  the registry owns families and series and copies every text; a series pointer is valid
  *          until metrics_series_remove or metrics_free.
@@ -26,7 +26,13 @@ struct metrics;
 struct metric_family;
 struct metric_series;
 
-enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, METRIC_INFO };
+enum metric_type {
+    METRIC_COUNTER,
+    METRIC_GAUGE,
+    METRIC_HISTOGRAM, /* of whole amounts: bytes, rows */
+    METRIC_DURATION,  /* a histogram of seconds, observed in nanoseconds */
+    METRIC_INFO,
+};
 
 enum { METRIC_LABELS_MAX = 8, METRIC_BUCKETS_MAX = 32 };
 
@@ -58,21 +64,18 @@ void metrics_series_remove(struct metric_family *family, struct metric_series *s
 
 /* Counter: adds n. */
 void metric_add(struct metric_series *series, unsigned shard, uint64_t n);
-/* Counter of a real quantity (seconds): adds value >= 0. */
-void metric_add_real(struct metric_series *series, unsigned shard, double value);
 /* Gauge kept per shard (in-flight): adds a signed amount. */
 void metric_gauge_add(struct metric_series *series, unsigned shard, int64_t n);
-/* Gauge: sets the value. NaN takes the series out of the exposition until the next finite value. */
+/* Gauge, or a counter that is kept elsewhere: sets the value. NaN takes the series out of the
+ * exposition until the next number. */
 void metric_set(struct metric_series *series, double value);
-/* Histogram of seconds: observes a duration in nanoseconds. */
-void metric_observe_ns(struct metric_series *series, unsigned shard, uint64_t ns);
-/* Histogram of anything else (bytes, rows): observes an amount. */
+/* Histogram: observes an amount; nanoseconds for METRIC_DURATION. */
 void metric_observe(struct metric_series *series, unsigned shard, uint64_t amount);
 
 /* Sum over shards of a counter or gauge, or a histogram's count; for tests and the log. */
 double metric_read(const struct metric_series *series);
 
-/* Called at the start of every rendering, under the lock, to set gauges that are read on demand. */
+/* Has `update` called at the start of every rendering, under the lock, to set what is read on demand. */
 void metrics_on_scrape(struct metrics *metrics, void (*update)(void *ctx), void *ctx);
 
 #endif

@@ -59,7 +59,7 @@ static bool make_model_families(struct telemetry *t, struct metrics *metrics)
         "model_prediction_rows_total", METRIC_COUNTER, "Rows predicted.", {MODEL_LABELS}, NULL, 0};
     static const struct metric_spec latency = {
         "model_prediction_latency",
-        METRIC_HISTOGRAM,
+        METRIC_DURATION,
         "Seconds from the last byte of a predict request to its answer being ready.",
         {MODEL_LABELS},
         latency_buckets,
@@ -111,8 +111,8 @@ static bool make_stage_families(struct telemetry *t, struct metrics *metrics)
         [STAGE_POSTPROCESS] = {"request_postprocess_seconds", "post-process request latency"}};
     bool ok = true;
     for (size_t i = 0; i < STAGE_COUNT; i++) {
-        struct metric_spec spec = {texts[i][0],    METRIC_HISTOGRAM, texts[i][1],
-                                   {"model_name"}, latency_buckets,  COUNT_OF(latency_buckets)};
+        struct metric_spec spec = {texts[i][0],    METRIC_DURATION, texts[i][1],
+                                   {"model_name"}, latency_buckets, COUNT_OF(latency_buckets)};
         ok = (t->stages[i] = metrics_family(metrics, &spec)) != NULL && ok;
     }
     return ok;
@@ -270,7 +270,7 @@ void telemetry_prediction(struct telemetry_model *model, unsigned shard, bool su
                           uint64_t latency_ns)
 {
     metric_add(success ? model->success : model->error, shard, 1);
-    metric_observe_ns(model->latency, shard, latency_ns);
+    metric_observe(model->latency, shard, latency_ns);
     if (success)
         metric_add(model->rows, shard, rows);
 }
@@ -278,5 +278,5 @@ void telemetry_prediction(struct telemetry_model *model, unsigned shard, bool su
 void telemetry_stage(struct telemetry_model *model, unsigned shard, enum telemetry_stage stage,
                      uint64_t ns)
 {
-    metric_observe_ns(model->stages[stage], shard, ns);
+    metric_observe(model->stages[stage], shard, ns);
 }

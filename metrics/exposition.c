@@ -1,0 +1,281 @@
+/* One walk over the registry. What differs between the two formats is small: the name a counter or
+ * info family goes by, the order of the comment lines, and the end. */
+#include "metrics/exposition.h"
+
+#include "base/arena.h"
+#include "base/number.h"
+#include "metrics/metrics_internal.h"
+
+#include <math.h>
+#include <string.h>
+#include <strings.h>
+
+/* What is being written, and how. */
+struct page {
+    FILE *out;
+    bool openmetrics;
+};
+
+/* ---- text ---- */
+
+static void put_escaped(FILE *out, const char *text, bool quotes)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '\n')
+            (void)fputs("\\n", out);
+        else if (*text == '\\' || (quotes && *text == '"'))
+            (void)fprintf(out, "\\%c", *text);
+        else
+            (void)fputc(*text, out);
+    }
+}
+
+static void put_number(FILE *out, double value)
+{
+    char text[NUMBER_TEXT_MAX];
+    if (isfinite(value))
+        (void)fwrite(text, 1, number_write(text, value), out);
+    else
+        (void)fputs(isnan(value) ? "NaN" : value > 0 ? "+Inf" : "-Inf", out);
+}
+
+static void put_count(FILE *out, uint64_t value)
+{
+    char text[NUMBER_TEXT_MAX];
+    (void)fwrite(text, 1, number_write_u64(text, value), out);
+}
+
+/* {a="x",b="y"} with le last when a bound is given (NULL: none); nothing when there are no labels. */
+static void put_labels(FILE *out, const struct metric_series *series, const double *bound)
+{
+    const char *separator = "{";
+    for (size_t i = 0; i < series->family->label_count; i++, separator = ",") {
+        (void)fprintf(out, "%s%s=\"", separator, series->family->labels[i]);
+        put_escaped(out, series->values[i], true);
+        (void)fputc('"', out);
+    }
+    if (bound != NULL) {
+        (void)fprintf(out, "%sle=\"", separator);
+        put_number(out, *bound);
+        (void)fputc('"', out);
+        separator = ",";
+    }
+    if (*separator == ',')
+        (void)fputc('}', out);
+}
+
+/* ---- families ---- */
+
+/* Bytes of the name without a suffix that OpenMetrics adds to samples only. */
+static int family_name_length(const struct metric_family *family, bool openmetrics)
+{
+    int n = (int)strlen(family->name);
+    if (openmetrics && family->type == METRIC_COUNTER)
+        return n - (int)strlen("_total");
+    if (openmetrics && family->type == METRIC_INFO)
+        return n - (int)strlen("_info");
+    return n;
+}
+
+static const char *type_name(enum metric_type type, bool openmetrics)
+{
+    switch (type) {
+    case METRIC_COUNTER:
+        return "counter";
+    case METRIC_GAUGE:
+        return "gauge";
+    case METRIC_HISTOGRAM:
+    case METRIC_DURATION:
+        return "histogram";
+    case METRIC_INFO:
+        break;
+    }
+    return openmetrics ? "info" : "gauge";
+}
+
+static void put_unit(const struct page *page, const struct metric_family *family, int n)
+{
+    static const char *const units[] = {"seconds", "bytes"};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        int length = (int)strlen(units[i]);
+        if (n > length + 1 && family->name[n - length - 1] == '_' &&
+            memcmp(family->name + n - length, units[i], (size_t)length) == 0)
+            (void)fprintf(page->out, "# UNIT %.*s %s\n", n, family->name, units[i]);
+    }
+}
+
+static void put_header(const struct page *page, const struct metric_family *family)
+{
+    int n = family_name_length(family, page->openmetrics);
+    const char *type = type_name(family->type, page->openmetrics);
+    if (page->openmetrics) {
+        (void)fprintf(page->out, "# TYPE %.*s %s\n", n, family->name, type);
+        put_unit(page, family, n);
+    }
+    (void)fprintf(page->out, "# HELP %.*s ", n, family->name);
+    put_escaped(page->out, family->help, page->openmetrics);
+    (void)fputc('\n', page->out);
+    if (!page->openmetrics)
+        (void)fprintf(page->out, "# TYPE %s %s\n", family->name, type);
+}
+
+/* ---- series ---- */
+
+static void put_histogram(const struct page *page, const struct metric_series *series)
+{
+    const struct metric_family *family = series->family;
+    uint64_t count = 0, sum = 0;
+    double infinity = INFINITY;
+    for (size_t i = 0; i <= family->bucket_count; i++) {
+        for (unsigned shard = 0; shard < family->metrics->shards; shard++)
+            count += atomic_load_explicit(&metric_slot_at(series, shard)->buckets[i],
+                                          memory_order_relaxed);
+        (void)fprintf(page->out, "%s_bucket", family->name);
+        put_labels(page->out, series, i < family->bucket_count ? &family->bounds[i] : &infinity);
+        (void)fputc(' ', page->out);
+        put_count(page->out, count);
+        (void)fputc('\n', page->out);
+    }
+    for (unsigned shard = 0; shard < family->metrics->shards; shard++)
+        sum += atomic_load_explicit(&metric_slot_at(series, shard)->sum, memory_order_relaxed);
+    (void)fprintf(page->out, "%s_sum", family->name);
+    put_labels(page->out, series, NULL);
+    (void)fputc(' ', page->out);
+    put_number(page->out, (double)sum * (family->type == METRIC_DURATION ? 1e-9 : 1));
+    (void)fprintf(page->out, "\n%s_count", family->name);
+    put_labels(page->out, series, NULL);
+    (void)fputc(' ', page->out);
+    put_count(page->out, count);
+    (void)fputc('\n', page->out);
+}
+
+static void put_series(const struct page *page, const struct metric_series *series)
+{
+    const struct metric_family *family = series->family;
+    if (!atomic_load_explicit(&series->shown, memory_order_relaxed))
+        return;
+    if (family->type == METRIC_HISTOGRAM || family->type == METRIC_DURATION) {
+        put_histogram(page, series);
+        return;
+    }
+    (void)fputs(family->name, page->out);
+    put_labels(page->out, series, NULL);
+    (void)fputc(' ', page->out);
+    double value = family->type == METRIC_INFO ? 1 : metric_read(series);
+    if (value == floor(value) && value >= 0 && value < 0x1p53)
+        put_count(page->out, (uint64_t)value);
+    else
+        put_number(page->out, value);
+    (void)fputc('\n', page->out);
+}
+
+void exposition_write(struct metrics *metrics, enum exposition_format format, FILE *out)
+{
+    struct page page = {out, format == EXPOSITION_OPENMETRICS};
+    (void)pthread_mutex_lock(&metrics->lock);
+    for (size_t i = 0; i < metrics->update_count; i++)
+        metrics->updates[i].update(metrics->updates[i].ctx);
+    for (const struct metric_family *family = metrics->families; family != NULL;
+         family = family->next) {
+        put_header(&page, family);
+        for (const struct metric_series *s = family->series; s != NULL; s = s->next)
+            put_series(&page, s);
+    }
+    (void)pthread_mutex_unlock(&metrics->lock);
+    if (page.openmetrics)
+        (void)fputs("# EOF\n", out);
+}
+
+/* ---- negotiation ---- */
+
+const char *exposition_content_type(enum exposition_format format)
+{
+    return format == EXPOSITION_OPENMETRICS
+               ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+               : "text/plain; version=0.0.4; charset=utf-8";
+}
+
+static struct span trim(struct span s)
+{
+    while (s.n > 0 && (*s.p == ' ' || *s.p == '\t')) {
+        s.p++;
+        s.n--;
+    }
+    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+        s.n--;
+    return s;
+}
+
+/* Cuts the part before the next separator off *rest. */
+static struct span next_part(struct span *rest, char separator)
+{
+    const char *at = memchr(rest->p, separator, rest->n);
+    struct span part = {rest->p, at != NULL ? (size_t)(at - rest->p) : rest->n};
+    rest->p += part.n + (at != NULL);
+    rest->n -= part.n + (at != NULL);
+    return trim(part);
+}
+
+static bool same(struct span s, const char *text)
+{
+    return s.n == strlen(text) && strncasecmp(s.p, text, s.n) == 0;
+}
+
+/* One media range of the header: how well it fits each format (0: not at all) and its q. */
+struct range {
+    int fit[2];
+    double q;
+};
+
+static void read_parameter(struct span parameter, struct range *range)
+{
+    struct span name = next_part(&parameter, '=');
+    struct span value = trim(parameter);
+    if (value.n >= 2 && value.p[0] == '"' && value.p[value.n - 1] == '"')
+        value = (struct span){value.p + 1, value.n - 2};
+    if (same(name, "q") && number_read_text(value.p, value.n, &range->q) != NUMBER_OK)
+        range->q = 0;
+    if (same(name, "version") && !same(value, "1.0.0"))
+        range->fit[EXPOSITION_OPENMETRICS] = 0;
+    if (same(name, "version") && !same(value, "0.0.4"))
+        range->fit[EXPOSITION_TEXT] = 0;
+}
+
+static struct range read_range(struct span text)
+{
+    struct range range = {{0, 0}, 1};
+    struct span type = next_part(&text, ';');
+    if (same(type, "application/openmetrics-text"))
+        range.fit[EXPOSITION_OPENMETRICS] = 3;
+    else if (same(type, "text/plain"))
+        range.fit[EXPOSITION_TEXT] = 3;
+    else if (same(type, "text/*"))
+        range.fit[EXPOSITION_TEXT] = 2;
+    else if (same(type, "application/*"))
+        range.fit[EXPOSITION_OPENMETRICS] = 2;
+    else if (same(type, "*/*"))
+        range.fit[EXPOSITION_TEXT] = 1;
+    while (text.n > 0)
+        read_parameter(next_part(&text, ';'), &range);
+    return range;
+}
+
+enum exposition_format exposition_negotiate(const char *accept, size_t n)
+{
+    struct span rest = {accept, n};
+    double q[2] = {0, 0};
+    int fit[2] = {0, 0};
+    while (rest.n > 0) {
+        struct range range = read_range(next_part(&rest, ','));
+        for (int f = EXPOSITION_TEXT; f <= EXPOSITION_OPENMETRICS; f++)
+            if (range.fit[f] > fit[f]) {
+                fit[f] = range.fit[f];
+                q[f] = range.q;
+            }
+    }
+    /* Equal wishes: the format that was named beats the one a wildcard covers. */
+    bool wanted = q[EXPOSITION_OPENMETRICS] > q[EXPOSITION_TEXT] ||
+                  (q[EXPOSITION_OPENMETRICS] == q[EXPOSITION_TEXT] &&
+                   fit[EXPOSITION_OPENMETRICS] > fit[EXPOSITION_TEXT]);
+    return wanted && q[EXPOSITION_OPENMETRICS] > 0 ? EXPOSITION_OPENMETRICS : EXPOSITION_TEXT;
+}
