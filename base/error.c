@@ -15,7 +15,8 @@ static void cut_at_character(char *text, size_t capacity)
         text[end - 1] = '\0';
 }
 
-static void format(struct error *err, const char *fmt, va_list args)
+__attribute__((format(printf, 2, 0))) static void format(struct error *err, const char *fmt,
+                                                         va_list args)
 {
     int n = vsnprintf(err->message, sizeof err->message, fmt, args);
     if (n >= (int)sizeof err->message)

@@ -41,7 +41,7 @@ struct http_handler {
     void *ctx;
     /* Before the body is read: 0 to go on, or a status; may lower *body_max (bytes). With a status the
      * request reaches request() at once with fault set, and the connection closes after the answer
-     * unless the body is small enough to be read and dropped. May be NULL. */
+     * unless the body has arrived already. May be NULL. */
     int (*head)(void *ctx, const struct request *request, size_t *body_max);
     /* A whole request, or a framing fault (request->fault != 0). Exactly one http_respond follows, now
      * or later. */
@@ -94,7 +94,8 @@ unsigned http_shard(const struct http_exchange *exchange);
 /* A slot the handler may use to find its own state again, in gone() for instance; NULL at first. */
 void **http_slot(struct http_exchange *exchange);
 
-/* Answers; once, on the owning worker. The response's memory must live as long as the arena. */
+/* Answers; once, on the owning worker: inside request(), or from a posted task, never inside request() of
+ * another exchange. The response's memory must live as long as the arena. */
 void http_respond(struct http_exchange *exchange, const struct response *response);
 
 /* Work posted to a worker; embedded in the poster's own struct, so posting cannot fail. */
