@@ -1,8 +1,8 @@
-/* The body is walked once; the value of `instances` or `inputs` is decoded as a matrix on the way if it
- * is one, else its span is kept and read again cell by cell. By then it is known to be valid JSON, so
- * the second reading words errors of shape and value only. There a dict row is collected first, one
- * span per feature: so the last of duplicates counts, and lists are compared before rows are made of
- * them, which keeps memory in proportion to the cells that were sent. */
+/* The body is walked once; the value of `instances` or `inputs` is decoded as a matrix on the way if
+ * it is one, else its span is kept and read again cell by cell. By then it is known to be valid JSON,
+ * so the second reading words errors of shape and value only. There a dict row is collected first,
+ * one span per feature: so the last of duplicates counts, and lists are compared before rows are made
+ * of them, which keeps memory in proportion to the cells that were sent. */
 #include "server/predictor/v1.h"
 
 #include "base/json.h"
