@@ -1,8 +1,17 @@
 /* model_file.h - the artifact: one JSON document, versioned, bounded, exact, checksummed.
  *
- * Format:  members as model_file.c lists them; numbers in shortest round-trip form, so save, load,
- *          predict is bit-exact. The last line is `"sha256":"<64 hex>"}` and LF; the digest covers
- *          every byte before that line and is checked before anything is parsed.
+ * Format:  {"format_version":1, "name", "version", "kind":"linear",
+ *           "target":{"name","unit"},
+ *           "features":[{"name","min","max","transform":{"kind":"standardise","mean","scale"}}, ...],
+ *           "parameters":{"intercept","coefficients":[...]},
+ *           "card":{"rows","data_sha256","date","penalty","kernel","threads",
+ *                   "leave_one_out":{"rows","mae","rmse","r2"},"holdout":{...}},
+ *           "sha256"}
+ *          Numbers are in shortest round-trip form, so save, load, predict is bit-exact; a figure that
+ *          is undefined is null. format_version comes first. The last line is
+ *          `"sha256":"<64 hex>"}` and LF; the digest covers every byte before that line and is checked
+ *          before anything is parsed. Members with other names are ignored; a missing member and one
+ *          that is there twice are errors.
  * Does not: execute anything, authenticate (that is the image's signature), or accept unknown format
  *          versions.
  * Threads: no state.
@@ -18,7 +27,7 @@
 
 #include <stdio.h>
 
-enum { MODEL_FORMAT_VERSION = 1 };
+enum { MODEL_FORMAT_VERSION = 1, MODEL_FILE_BYTES_MAX = 64 << 20 };
 
 /* Reads a whole artifact from a stream; name is only for messages. */
 struct model *model_load(FILE *in, const char *name, struct error *err) MUST_CHECK;
@@ -29,7 +38,9 @@ struct model *model_load_path(const char *path, struct error *err) MUST_CHECK;
 /* Writes the artifact to a stream. */
 bool model_save(const struct model *model, FILE *out, struct error *err) MUST_CHECK;
 
-/* Replaces path atomically: temporary file in the same folder, fsync, rename, fsync of the folder. */
+/* Replaces path atomically: temporary file in the same folder, fsync, rename, fsync of the folder. If
+ * that fails, the old file is as it was and nothing is left behind; only when the last step fails is
+ * the new file there, and may not survive a power cut. A symbolic link is replaced itself. */
 bool model_save_path(const struct model *model, const char *path, struct error *err) MUST_CHECK;
 
 #endif

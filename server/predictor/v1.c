@@ -1,6 +1,8 @@
-/* The body is walked once; the value of `instances` or `inputs` is decoded as a matrix on the way if it
- * is one, else its span is kept and read again cell by cell. By then it is known to be valid JSON, so
- * the second reading words errors of shape and value only. */
+/* The body is walked once; the value of `instances` or `inputs` is decoded as a matrix on the way if
+ * it is one, else its span is kept and read again cell by cell. By then it is known to be valid JSON,
+ * so the second reading words errors of shape and value only. There a dict row is collected first,
+ * one span per feature: so the last of duplicates counts, and lists are compared before rows are made
+ * of them, which keeps memory in proportion to the cells that were sent. */
 #include "server/predictor/v1.h"
 
 #include "base/json.h"
@@ -8,446 +10,597 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { QUOTED_MAX = 48, PLACE_MAX = 96 };
+enum { QUOTED_MAX = 40, QUOTED_SIZE = QUOTED_MAX + sizeof "...", PLACE_SIZE = 64 };
 
-/* The value found under one of the two names. */
+#define UNRECOGNIZED "Unrecognized request format" /* KServe's words for what does not parse */
+#define WANTED       "expected a JSON object with \"instances\" or \"inputs\""
+
+/* What stands under one of the two names. */
 struct candidate {
+    const char *name;
     bool found, decoded;
     struct json_matrix matrix; /* when decoded */
     struct span text;          /* otherwise */
 };
 
+/* What the rows are, as the first of them tells; the others have to follow. */
+enum form { FORM_OPEN, FORM_LISTS, FORM_NAMED };
+
+/* A feature's name and its place in the model. */
+struct feature {
+    const char *name;
+    size_t index;
+};
+
 /* The second reading: where it is and what it has. */
-struct slow {
+struct decoder {
     const struct model *model;
     struct arena *arena;
-    const char *name; /* "instances" or "inputs" */
-    size_t cols, max_rows;
+    const char *member; /* "instances" or "inputs" */
+    size_t features, max_rows;
     double *x;
     size_t rows, capacity; /* in rows */
-    uint64_t *seen;        /* one bit per feature, of the dict being read */
-    size_t element;        /* index in the list */
-    size_t inner;          /* index inside [[{...}]]; SIZE_MAX elsewhere */
+    enum form form;
+    size_t element; /* index in the list */
+    size_t inner;   /* index inside [[{...}]]; SIZE_MAX elsewhere */
+
+    struct span *values;     /* by feature, of the dict being read; NULL before the first dict */
+    struct feature *by_name; /* sorted; NULL until a name came out of order */
+    size_t next;             /* feature whose name the model's order has next */
 };
 
 /* ---- words ---- */
-
-static const char *kind_name(enum json_kind kind)
-{
-    static const char *const names[] = {"null",     "false",  "true",     "a number",
-                                        "a string", "a list", "an object"};
-    return names[kind];
-}
-
-static int shown(struct span text)
-{
-    return (int)(text.n < QUOTED_MAX ? text.n : QUOTED_MAX);
-}
-
-/* "instances[3]", "instances[0][2]" */
-static const char *place(const struct slow *s, char buffer[PLACE_MAX])
-{
-    int n = snprintf(buffer, PLACE_MAX, "%s[%zu]", s->name, s->element);
-    if (s->inner != SIZE_MAX)
-        (void)snprintf(buffer + n, PLACE_MAX - (size_t)n, "[%zu]", s->inner);
-    return buffer;
-}
 
 static bool no_memory(struct error *err)
 {
     return error_set(err, ERR_NO_MEMORY, "out of memory");
 }
 
+static const char *kind_name(enum json_kind kind)
+{
+    static const char *const names[] = {
+        [JSON_NULL] = "null",       [JSON_FALSE] = "false",     [JSON_TRUE] = "true",
+        [JSON_NUMBER] = "a number", [JSON_STRING] = "a string", [JSON_ARRAY] = "a list",
+        [JSON_OBJECT] = "an object"};
+    return names[kind];
+}
+
+static bool is_control(const char *p, size_t n)
+{
+    return *p == 0x7f || (n == 2 && (unsigned char)p[0] == 0xc2 && (unsigned char)p[1] < 0xa0);
+}
+
+/* Text as a message may show it: cut short at a character, without the control characters that JSON
+ * lets through. A client's text comes as it was sent, its own escapes left in. */
+static const char *quote(struct span text, char out[QUOTED_SIZE])
+{
+    const char *p = text.p, *end = text.p + text.n;
+    size_t n = 0, length;
+    for (; p < end; p += length) {
+        length = json_utf8_length(p, end);
+        bool control = is_control(p, length);
+        size_t takes = control ? 6 : length;
+        if (length == 0 || takes > QUOTED_MAX - n)
+            break;
+        if (control)
+            (void)snprintf(out + n, 7, "\\u%04x", (unsigned char)p[length - 1]);
+        else
+            memcpy(out + n, p, length);
+        n += takes;
+    }
+    (void)snprintf(out + n, QUOTED_SIZE - n, "%s", p < end ? "..." : "");
+    return out;
+}
+
+static const char *quote_name(const struct decoder *d, size_t j, char out[QUOTED_SIZE])
+{
+    const char *name = model_feature_name(d->model, j);
+    return quote((struct span){name, strlen(name)}, out);
+}
+
+/* "instances[3]", or "instances[0][2]" within [[{...}]] */
+static const char *place(const struct decoder *d, char out[PLACE_SIZE])
+{
+    int n = snprintf(out, PLACE_SIZE, "%s[%zu]", d->member, d->element);
+    if (d->inner != SIZE_MAX)
+        (void)snprintf(out + n, PLACE_SIZE - (size_t)n, "[%zu]", d->inner);
+    return out;
+}
+
+/* These put a place in front of what is wrong there, and return false. */
+
+static bool at_row(const struct decoder *d, struct error *err)
+{
+    char at[PLACE_SIZE];
+    error_prefix(err, "%s", place(d, at));
+    return false;
+}
+
+static bool at_column(const struct decoder *d, size_t j, struct error *err)
+{
+    char at[PLACE_SIZE];
+    error_prefix(err, "%s[%zu]", place(d, at), j);
+    return false;
+}
+
+static bool at_feature(const struct decoder *d, size_t j, struct error *err)
+{
+    char at[PLACE_SIZE], name[QUOTED_SIZE];
+    error_prefix(err, "%s.%s", place(d, at), quote_name(d, j, name));
+    return false;
+}
+
+static bool at_listed(const struct decoder *d, size_t j, size_t k, struct error *err)
+{
+    char at[PLACE_SIZE], name[QUOTED_SIZE];
+    error_prefix(err, "%s.%s[%zu]", place(d, at), quote_name(d, j, name), k);
+    return false;
+}
+
 /* ---- one cell ---- */
 
-/* How a cell is named: by feature in a dict row, by position in a list row. */
-static bool refuse_cell(const struct slow *s, const char *feature, size_t column, const char *what,
-                        struct span got, struct error *err)
+/* What raw stands for; empty for text with \u0000, which so is neither a name nor a number. */
+static bool unescape(struct arena *arena, struct span raw, struct span *text, struct error *err)
 {
-    char at[PLACE_MAX];
-    if (feature != NULL)
-        return error_set(err, ERR_INVALID, "%s.%.64s: expected %s, got %.*s", place(s, at), feature,
-                         what, shown(got), got.p);
-    return error_set(err, ERR_INVALID, "%s[%zu]: expected %s, got %.*s", place(s, at), column, what,
-                     shown(got), got.p);
-}
-
-static struct span text_of(const char *text)
-{
-    return (struct span){text, strlen(text)};
-}
-
-static bool read_string_cell(const struct slow *s, struct json_reader *r, const char *feature,
-                             size_t column, double *value, struct error *err)
-{
-    struct json_reader at = *r;
-    struct span text, token;
-    if (!json_string(r, s->arena, &text, err) || !json_skip(&at, &token, err))
-        return false;
-    switch (number_read_text(text.p, text.n, value)) {
-    case NUMBER_OK:
+    struct json_reader r;
+    struct error why;
+    *text = raw;
+    if (memchr(raw.p, '\\', raw.n) == NULL)
         return true;
-    case NUMBER_OVERFLOW:
-        return refuse_cell(s, feature, column, "a finite number", token, err);
-    case NUMBER_SYNTAX:
-        break;
-    }
-    return refuse_cell(s, feature, column, "a number", token, err);
+    json_reader_init(&r, raw.p - 1, raw.n + 2); /* with its quotes */
+    if (json_string(&r, arena, text, &why))
+        return true;
+    *text = (struct span){"", 0};
+    return why.code != ERR_NO_MEMORY || no_memory(err);
+}
+
+static bool check_number(enum number_status status, struct span got, const char *mark,
+                         struct error *err)
+{
+    char quoted[QUOTED_SIZE];
+    return status == NUMBER_OK ||
+           error_set(err, ERR_INVALID, "expected a %snumber, got %s%s%s",
+                     status == NUMBER_OVERFLOW ? "finite " : "", mark, quote(got, quoted), mark);
+}
+
+static bool read_string(struct decoder *d, struct span token, double *value, struct error *err)
+{
+    struct span raw = {token.p + 1, token.n - 2}, text;
+    return unescape(d->arena, raw, &text, err) &&
+           check_number(number_read_text(text.p, text.n, value), raw, "\"", err);
 }
 
 /* A number, a numeric string or a boolean, as KServe takes them. */
-static bool read_cell(const struct slow *s, struct json_reader *r, const char *feature,
-                      size_t column, double *value, struct error *err)
+static bool read_cell(struct decoder *d, struct json_reader *r, double *value, struct error *err)
 {
     enum json_kind kind;
     struct span token;
-    bool truth;
-    if (!json_peek(r, &kind, err))
+    const char *end;
+    if (!json_peek(r, &kind, err) || !json_skip(r, &token, err))
         return false;
     switch (kind) {
-    case JSON_NUMBER: {
-        struct json_reader at = *r;
-        if (json_number(r, value, err))
-            return true;
-        return json_skip(&at, &token, err) &&
-               refuse_cell(s, feature, column, "a finite number", token, err);
-    }
+    case JSON_NUMBER:
+        return check_number(number_read_json(token.p, token.p + token.n, value, &end), token, "",
+                            err);
     case JSON_STRING:
-        return read_string_cell(s, r, feature, column, value, err);
+        return read_string(d, token, value, err);
     case JSON_TRUE:
     case JSON_FALSE:
-        if (!json_bool(r, &truth, err))
-            return false;
-        *value = truth;
+        *value = kind == JSON_TRUE;
         return true;
     case JSON_NULL:
     case JSON_ARRAY:
     case JSON_OBJECT:
         break;
     }
-    return refuse_cell(s, feature, column, "a number", text_of(kind_name(kind)), err);
+    return error_set(err, ERR_INVALID, "expected a number, got %s", kind_name(kind));
 }
 
 /* ---- rows ---- */
 
-/* Makes the matrix hold `rows` rows. */
-static bool reserve_rows(struct slow *s, size_t rows, struct error *err)
+/* Where n more rows go, or NULL. */
+static double *add_rows(struct decoder *d, size_t n, struct error *err)
 {
-    if (rows > s->max_rows)
-        return error_set(err, ERR_TOO_LARGE, "%s: expected at most %zu rows, got more", s->name,
-                         s->max_rows);
-    if (rows <= s->capacity)
-        return true;
-    size_t capacity = s->capacity * 2 < rows ? rows : s->capacity * 2, bytes;
-    if (capacity > s->max_rows)
-        capacity = s->max_rows;
-    if (__builtin_mul_overflow(capacity, s->cols * sizeof *s->x, &bytes))
-        return no_memory(err);
-    double *x = arena_grow(s->arena, s->x, s->capacity * s->cols * sizeof *x, bytes);
-    if (x == NULL)
-        return no_memory(err);
-    s->x = x;
-    s->capacity = capacity;
-    return true;
+    size_t first = d->rows, row_bytes = d->features * sizeof *d->x;
+    if (n > d->max_rows - first) {
+        (void)error_set(err, ERR_TOO_LARGE, "%s: expected at most %zu rows, got more", d->member,
+                        d->max_rows);
+        return NULL;
+    }
+    if (d->x == NULL || first + n > d->capacity) {
+        /* The text holds every row but the last in full, so the products are of its order. */
+        size_t capacity = 2 * d->capacity > first + n ? 2 * d->capacity : first + n;
+        double *x = arena_grow(d->arena, d->x, d->capacity * row_bytes, capacity * row_bytes);
+        if (x == NULL) {
+            (void)no_memory(err);
+            return NULL;
+        }
+        d->x = x;
+        d->capacity = capacity;
+    }
+    d->rows += n;
+    return d->x + first * d->features;
 }
 
-/* The reader stands behind the bracket of a list row, before its first element or the end. */
-static bool read_list_row(struct slow *s, struct json_reader *r, bool more, struct error *err)
+/* The rest of a list row; `more`: an element comes next. */
+static bool read_list_row(struct decoder *d, struct json_reader *r, bool more, struct error *err)
 {
-    char at[PLACE_MAX];
+    struct span extra;
     size_t n = 0;
-    struct span ignored;
-    if (!reserve_rows(s, s->rows + 1, err))
+    double *row = add_rows(d, 1, err);
+    if (row == NULL)
         return false;
-    double *row = s->x + s->rows * s->cols;
     for (; more; n++) {
-        bool ok =
-            n < s->cols ? read_cell(s, r, NULL, n, &row[n], err) : json_skip(r, &ignored, err);
-        if (!ok || !json_next_element(r, &more, err))
+        if (n < d->features && !read_cell(d, r, &row[n], err))
+            return at_column(d, n, err);
+        if ((n >= d->features && !json_skip(r, &extra, err)) || !json_next_element(r, &more, err))
             return false;
     }
-    if (n != s->cols)
-        return error_set(err, ERR_INVALID, "%s: expected %zu number%s, got %zu", place(s, at),
-                         s->cols, s->cols == 1 ? "" : "s", n);
-    s->rows++;
-    return true;
-}
-
-/* ---- dict rows ---- */
-
-/* Rows that the dict being read makes, once its first value has told. */
-struct dict {
-    bool listed;
-    size_t rows; /* 0: not known yet */
-};
-
-/* Index of the feature of that name, trying `hint` first: most clients keep the model's order. */
-static size_t find_feature(const struct model *model, struct span name, size_t hint)
-{
-    size_t n = model_feature_count(model);
-    for (size_t i = 0; i < n; i++) {
-        size_t j = (hint + i) % n;
-        const char *feature = model_feature_name(model, j);
-        if (strlen(feature) == name.n && memcmp(feature, name.p, name.n) == 0)
-            return j;
-    }
-    return SIZE_MAX;
-}
-
-/* The text of a key; unescaped into the arena if it has to be. */
-static bool key_text(struct arena *arena, struct span *key, bool escaped, struct error *err)
-{
-    struct json_reader r;
-    if (!escaped)
+    if (n == d->features)
         return true;
-    json_reader_init(&r, key->p - 1, key->n + 2); /* with its quotes */
-    return json_string(&r, arena, key, err);
+    (void)error_set(err, ERR_INVALID, "expected %zu number%s, got %zu", d->features,
+                    d->features == 1 ? "" : "s", n);
+    return at_row(d, err);
 }
 
-/* One row more of a dict's list; the reader stands before the cell. */
-static bool read_listed_cell(struct slow *s, struct json_reader *r, const struct dict *dict,
-                             size_t k, size_t j, struct error *err)
+/* ---- rows by name ---- */
+
+static int compare_features(const void *a, const void *b)
 {
-    double value;
-    const char *feature = model_feature_name(s->model, j);
-    if (!read_cell(s, r, feature, j, &value, err))
-        return false;
-    if (dict->rows > 0 && k >= dict->rows)
-        return true; /* counted, and refused below */
-    if (!reserve_rows(s, s->rows + k + 1, err))
-        return false;
-    s->x[(s->rows + k) * s->cols + j] = value;
+    return strcmp(((const struct feature *)a)->name, ((const struct feature *)b)->name);
+}
+
+static int compare_name(struct span name, const char *feature)
+{
+    int order = strncmp(name.p, feature, name.n);
+    return order != 0 ? order : -(feature[name.n] != '\0');
+}
+
+static int compare_key(const void *key, const void *feature)
+{
+    return compare_name(*(const struct span *)key, ((const struct feature *)feature)->name);
+}
+
+static bool sort_features(struct decoder *d, struct error *err)
+{
+    d->by_name = arena_array(d->arena, d->features, sizeof *d->by_name);
+    if (d->by_name == NULL)
+        return no_memory(err);
+    for (size_t j = 0; j < d->features; j++)
+        d->by_name[j] = (struct feature){model_feature_name(d->model, j), j};
+    qsort(d->by_name, d->features, sizeof *d->by_name, compare_features);
     return true;
 }
 
-static bool read_listed_value(struct slow *s, struct json_reader *r, struct dict *dict, size_t j,
-                              struct error *err)
+static bool find_feature(struct decoder *d, struct span key, size_t *j, struct error *err)
 {
-    char at[PLACE_MAX];
-    bool more;
-    size_t k = 0;
-    if (!json_enter_array(r, err) || !json_next_element(r, &more, err))
+    char quoted[QUOTED_SIZE];
+    struct span name;
+    *j = d->next++;
+    if (!unescape(d->arena, key, &name, err))
         return false;
-    for (; more; k++)
-        if (!read_listed_cell(s, r, dict, k, j, err) || !json_next_element(r, &more, err))
-            return false;
-    if (k == 0 || (dict->rows > 0 && k != dict->rows))
-        return error_set(err, ERR_INVALID, "%s.%.64s: expected a list of %zu numbers, got %zu",
-                         place(s, at), model_feature_name(s->model, j),
-                         dict->rows > 0 ? dict->rows : (size_t)1, k);
-    dict->rows = k;
+    if (*j < d->features && compare_name(name, model_feature_name(d->model, *j)) == 0)
+        return true;
+    if (d->by_name == NULL && !sort_features(d, err))
+        return false;
+    const struct feature *found =
+        bsearch(&name, d->by_name, d->features, sizeof *d->by_name, compare_key);
+    if (found == NULL) {
+        (void)error_set(err, ERR_INVALID, "expected a feature of the model, got \"%s\"",
+                        quote(key, quoted));
+        return at_row(d, err);
+    }
+    *j = found->index;
+    d->next = *j + 1;
     return true;
 }
 
-static bool read_member_value(struct slow *s, struct json_reader *r, struct dict *dict, size_t j,
-                              struct error *err)
+static bool check_complete(const struct decoder *d, struct error *err)
 {
-    char at[PLACE_MAX];
-    enum json_kind kind;
-    const char *feature = model_feature_name(s->model, j);
-    if (!json_peek(r, &kind, err))
-        return false;
-    bool listed = kind == JSON_ARRAY && s->inner == SIZE_MAX;
-    if (dict->rows > 0 && listed != dict->listed)
-        return error_set(err, ERR_INVALID, "%s.%.64s: expected %s like the other features, got %s",
-                         place(s, at), feature, dict->listed ? "a list" : "a number",
-                         kind_name(kind));
-    dict->listed = listed;
-    if (listed)
-        return read_listed_value(s, r, dict, j, err);
-    dict->rows = 1;
-    return reserve_rows(s, s->rows + 1, err) &&
-           read_cell(s, r, feature, j, &s->x[s->rows * s->cols + j], err);
-}
-
-static bool check_complete(const struct slow *s, struct error *err)
-{
-    char at[PLACE_MAX];
-    for (size_t j = 0; j < s->cols; j++)
-        if ((s->seen[j / 64] >> j % 64 & 1) == 0)
-            return error_set(err, ERR_INVALID,
-                             "%s: expected the feature \"%.64s\", which is missing", place(s, at),
-                             model_feature_name(s->model, j));
+    char name[QUOTED_SIZE];
+    for (size_t j = 0; j < d->features; j++)
+        if (d->values[j].p == NULL) {
+            (void)error_set(err, ERR_INVALID, "expected the feature \"%s\", which is missing",
+                            quote_name(d, j, name));
+            return at_row(d, err);
+        }
     return true;
 }
 
-static bool read_dict(struct slow *s, struct json_reader *r, struct error *err)
+/* Fills d->values from the dict that comes next. */
+static bool collect_values(struct decoder *d, struct json_reader *r, struct error *err)
 {
-    char at[PLACE_MAX];
-    struct dict dict = {0};
     struct span key;
     bool more, escaped;
-    size_t hint = 0;
-    memset(s->seen, 0, (s->cols + 63) / 64 * sizeof *s->seen);
+    size_t j;
+    if (d->values == NULL)
+        d->values = arena_array(d->arena, d->features, sizeof *d->values);
+    if (d->values == NULL)
+        return no_memory(err);
+    for (j = 0; j < d->features; j++)
+        d->values[j] = (struct span){NULL, 0};
+    d->next = 0;
     if (!json_enter_object(r, err))
         return false;
-    for (;;) {
-        if (!json_next_member(r, &more, &key, &escaped, err))
-            return false;
+    while (json_next_member(r, &more, &key, &escaped, err)) {
         if (!more)
-            break;
-        if (!key_text(s->arena, &key, escaped, err))
+            return check_complete(d, err);
+        if (!find_feature(d, key, &j, err) || !json_skip(r, &d->values[j], err))
             return false;
-        size_t j = find_feature(s->model, key, hint);
-        if (j == SIZE_MAX)
-            return error_set(err, ERR_INVALID, "%s: expected a feature of the model, got \"%.*s\"",
-                             place(s, at), shown(key), key.p);
-        if (!read_member_value(s, r, &dict, j, err))
-            return false;
-        s->seen[j / 64] |= (uint64_t)1 << j % 64;
-        hint = j + 1;
     }
-    if (!check_complete(s, err))
+    return false;
+}
+
+/* How many cells the value of feature j lists. */
+static bool count_listed(const struct decoder *d, size_t j, size_t *n, struct error *err)
+{
+    struct json_reader r;
+    enum json_kind kind;
+    struct span cell;
+    bool more;
+    char first[QUOTED_SIZE];
+    json_reader_init(&r, d->values[j].p, d->values[j].n);
+    if (!json_peek(&r, &kind, err))
         return false;
-    s->rows += dict.rows;
+    if (kind != JSON_ARRAY) {
+        (void)error_set(err, ERR_INVALID, "expected a list as for %s, got %s",
+                        quote_name(d, 0, first), kind_name(kind));
+        return at_feature(d, j, err);
+    }
+    if (!json_enter_array(&r, err))
+        return false;
+    for (*n = 0; json_next_element(&r, &more, err); (*n)++) {
+        if (!more)
+            return true;
+        if (!json_skip(&r, &cell, err))
+            return false;
+    }
+    return false;
+}
+
+/* How many rows the lists collected make. */
+static bool count_rows(const struct decoder *d, size_t *rows, struct error *err)
+{
+    char first[QUOTED_SIZE];
+    size_t n;
+    if (!count_listed(d, 0, rows, err))
+        return false;
+    for (size_t j = 1; j < d->features; j++) {
+        if (!count_listed(d, j, &n, err))
+            return false;
+        if (n != *rows) {
+            (void)error_set(err, ERR_INVALID, "expected a list of %zu as for %s, got one of %zu",
+                            *rows, quote_name(d, 0, first), n);
+            return at_feature(d, j, err);
+        }
+    }
+    return true;
+}
+
+/* The cells of feature j into column[0], column[d->features], ... */
+static bool read_listed(struct decoder *d, size_t j, size_t rows, double *column, struct error *err)
+{
+    struct json_reader r;
+    bool more;
+    json_reader_init(&r, d->values[j].p, d->values[j].n);
+    if (!json_enter_array(&r, err))
+        return false;
+    for (size_t k = 0; k < rows; k++) {
+        if (!json_next_element(&r, &more, err))
+            return false;
+        if (!read_cell(d, &r, &column[k * d->features], err))
+            return at_listed(d, j, k, err);
+    }
+    return true;
+}
+
+static bool read_bare(struct decoder *d, size_t j, double *cell, struct error *err)
+{
+    struct json_reader r;
+    json_reader_init(&r, d->values[j].p, d->values[j].n);
+    return read_cell(d, &r, cell, err) || at_feature(d, j, err);
+}
+
+/* {"a": 1, ...} is one row, {"a": [1, 2], ...} as many as its lists are long. */
+static bool read_dict(struct decoder *d, struct json_reader *r, struct error *err)
+{
+    size_t rows = 1;
+    if (!collect_values(d, r, err))
+        return false;
+    bool listed = d->inner == SIZE_MAX && d->values[0].p[0] == '[';
+    if (listed && !count_rows(d, &rows, err))
+        return false;
+    double *x = add_rows(d, rows, err);
+    if (x == NULL)
+        return false;
+    for (size_t j = 0; j < d->features; j++)
+        if (!(listed ? read_listed(d, j, rows, x + j, err) : read_bare(d, j, x + j, err)))
+            return false;
     return true;
 }
 
 /* ---- the second reading ---- */
 
-/* [n, ...] or [{...}, ...] */
-static bool read_inner_list(struct slow *s, struct json_reader *r, struct error *err)
+/* Refuses a row that is not what it has to be. */
+static bool wrong_row(const struct decoder *d, enum json_kind kind, struct error *err)
 {
-    bool more;
-    enum json_kind kind = JSON_NUMBER;
-    if (!json_enter_array(r, err) || !json_next_element(r, &more, err) ||
-        (more && !json_peek(r, &kind, err)))
-        return false;
-    if (kind != JSON_OBJECT)
-        return read_list_row(s, r, more, err);
-    for (s->inner = 0; more; s->inner++)
-        if (!read_dict(s, r, err) || !json_next_element(r, &more, err))
+    if (d->form == FORM_OPEN && kind == JSON_NUMBER)
+        return error_set(err, ERR_INVALID,
+                         "%s: expected a list of rows, got a list of numbers; "
+                         "wrap the row in another pair of brackets",
+                         d->member);
+    if (d->form == FORM_OPEN)
+        (void)error_set(err, ERR_INVALID, "expected a list of numbers or an object, got %s",
+                        kind_name(kind));
+    else
+        (void)error_set(err, ERR_INVALID, "expected %s like the first row, got %s",
+                        d->form == FORM_LISTS ? "a list of numbers" : "an object", kind_name(kind));
+    return at_row(d, err);
+}
+
+/* The rest of [{...}, ...]; `more`: an element comes next. */
+static bool read_dicts(struct decoder *d, struct json_reader *r, bool more, struct error *err)
+{
+    enum json_kind kind;
+    for (d->inner = 0; more; d->inner++) {
+        if (!json_peek(r, &kind, err))
             return false;
-    s->inner = SIZE_MAX;
+        if (kind != JSON_OBJECT)
+            return wrong_row(d, kind, err);
+        if (!read_dict(d, r, err) || !json_next_element(r, &more, err))
+            return false;
+    }
+    d->inner = SIZE_MAX;
     return true;
 }
 
-static bool read_element(struct slow *s, struct json_reader *r, struct error *err)
+static bool read_list(struct decoder *d, struct json_reader *r, struct error *err)
 {
-    char at[PLACE_MAX];
+    enum json_kind kind = JSON_NUMBER;
+    bool more;
+    if (!json_enter_array(r, err) || !json_next_element(r, &more, err) ||
+        (more && !json_peek(r, &kind, err)))
+        return false;
+    if (d->form == FORM_OPEN)
+        d->form = kind == JSON_OBJECT ? FORM_NAMED : FORM_LISTS;
+    return d->form == FORM_NAMED ? read_dicts(d, r, more, err) : read_list_row(d, r, more, err);
+}
+
+static bool read_element(struct decoder *d, struct json_reader *r, struct error *err)
+{
     enum json_kind kind;
     if (!json_peek(r, &kind, err))
         return false;
     if (kind == JSON_ARRAY)
-        return read_inner_list(s, r, err);
-    if (kind == JSON_OBJECT)
-        return read_dict(s, r, err);
-    if (kind == JSON_NUMBER)
-        return error_set(
-            err, ERR_INVALID,
-            "%s: expected a list of rows, got a list of numbers; wrap the row in another "
-            "pair of brackets",
-            s->name);
-    return error_set(err, ERR_INVALID, "%s: expected a row, got %s", place(s, at), kind_name(kind));
+        return read_list(d, r, err);
+    if (kind != JSON_OBJECT || d->form == FORM_LISTS)
+        return wrong_row(d, kind, err);
+    d->form = FORM_NAMED;
+    return read_dict(d, r, err);
 }
 
-static bool read_slowly(struct slow *s, struct span text, struct error *err)
+static bool read_rows(struct decoder *d, struct span text, struct error *err)
 {
     struct json_reader r;
-    enum json_kind kind;
     bool more;
     json_reader_init(&r, text.p, text.n);
-    if (!json_peek(&r, &kind, err))
-        return false;
-    if (kind != JSON_ARRAY)
-        return error_set(err, ERR_INVALID, "Expected \"%s\" to be a list", s->name);
-    s->cols = model_feature_count(s->model);
-    s->seen = arena_array(s->arena, (s->cols + 63) / 64, sizeof *s->seen);
-    if (s->seen == NULL)
-        return no_memory(err);
     if (!json_enter_array(&r, err) || !json_next_element(&r, &more, err))
         return false;
-    for (; more; s->element++)
-        if (!read_element(s, &r, err) || !json_next_element(&r, &more, err))
+    for (; more; d->element++)
+        if (!read_element(d, &r, err) || !json_next_element(&r, &more, err))
             return false;
-    return s->rows > 0 ||
-           error_set(err, ERR_INVALID, "%s: expected at least one row, got an empty list", s->name);
+    return d->rows > 0 || error_set(err, ERR_INVALID,
+                                    "%s: expected at least one row, got an empty list", d->member);
 }
 
 /* ---- the first ---- */
 
-/* Takes the next value as a matrix, or keeps its span. */
-static bool take(struct json_reader *r, const struct model *model, size_t max_rows,
-                 struct arena *arena, struct candidate *candidate, struct error *err)
+/* Takes the next value as a matrix, or keeps its span. Only one attempt is made for each name, so
+ * that a body of duplicates costs what its length says. */
+static bool take(const struct decoder *d, struct json_reader *r, bool attempt,
+                 struct candidate *candidate, struct error *err)
 {
-    bool oom;
+    bool oom = false;
+    attempt &= !candidate->found;
     candidate->found = true;
     candidate->decoded =
-        json_matrix(r, arena, model_feature_count(model), max_rows, &candidate->matrix, &oom);
-    if (candidate->decoded)
-        return true;
-    return oom ? no_memory(err) : json_skip(r, &candidate->text, err);
+        attempt && json_matrix(r, d->arena, d->features, d->max_rows, &candidate->matrix, &oom);
+    if (oom)
+        return no_memory(err);
+    return candidate->decoded || json_skip(r, &candidate->text, err);
 }
 
-static const char *const names[2] = {"instances", "inputs"}; /* the second wins */
+static struct candidate *find_candidate(struct candidate found[2], struct span name)
+{
+    for (size_t i = 0; i < 2; i++)
+        if (strlen(found[i].name) == name.n && memcmp(found[i].name, name.p, name.n) == 0)
+            return &found[i];
+    return NULL;
+}
 
-static bool walk(struct span body, const struct model *model, size_t max_rows, struct arena *arena,
-                 struct candidate found[2], struct error *err)
+static bool walk(const struct decoder *d, struct span body, struct candidate found[2],
+                 struct error *err)
 {
     struct json_reader r;
-    struct span key, ignored;
+    struct span key, name, ignored;
     bool more, escaped;
     json_reader_init(&r, body.p, body.n);
     if (!json_enter_object(&r, err))
         return false;
-    for (;;) {
-        if (!json_next_member(&r, &more, &key, &escaped, err))
-            return false;
+    while (json_next_member(&r, &more, &key, &escaped, err)) {
         if (!more)
             return json_end(&r, err);
-        if (!key_text(arena, &key, escaped, err))
+        if (!unescape(d->arena, key, &name, err))
             return false;
-        size_t which = 0;
-        while (which < 2 &&
-               (strlen(names[which]) != key.n || memcmp(names[which], key.p, key.n) != 0))
-            which++;
-        bool ok = which < 2 ? take(&r, model, max_rows, arena, &found[which], err)
-                            : json_skip(&r, &ignored, err);
-        if (!ok)
+        struct candidate *candidate = find_candidate(found, name);
+        if (!(candidate != NULL ? take(d, &r, !escaped, candidate, err)
+                                : json_skip(&r, &ignored, err)))
             return false;
     }
+    return false;
 }
 
-/* A valid body that is not an object gets its own words; anything else is not JSON. */
+/* Words why the walk failed: a body that is valid JSON is merely not an object. */
 static bool refuse_body(struct span body, struct error *err)
 {
     struct json_reader r;
     struct span whole;
-    struct error other = {0};
+    enum json_kind kind;
+    if (err->code == ERR_NO_MEMORY)
+        return false;
     json_reader_init(&r, body.p, body.n);
-    if (err->code == ERR_INVALID && json_skip(&r, &whole, &other) && json_end(&r, &other) &&
-        whole.p[0] != '{')
-        return error_set(err, ERR_INVALID,
-                         "body: expected a JSON object with \"instances\" or \"inputs\"");
-    if (err->code != ERR_NO_MEMORY)
-        error_prefix(err, "Unrecognized request format");
+    if (json_peek(&r, &kind, err) && kind != JSON_OBJECT && json_skip(&r, &whole, err) &&
+        json_end(&r, err))
+        return error_set(err, ERR_INVALID, "body: " WANTED ", got %s", kind_name(kind));
+    error_prefix(err, UNRECOGNIZED);
     return false;
+}
+
+/* The candidate that counts, or NULL. As in KServe the other one has to be a list as well. */
+static const struct candidate *choose(const struct candidate found[2], struct error *err)
+{
+    const struct candidate *chosen = NULL;
+    for (size_t i = 0; i < 2; i++) {
+        if (!found[i].found)
+            continue;
+        chosen = &found[i];
+        if (!chosen->decoded && chosen->text.p[0] != '[') {
+            (void)error_set(err, ERR_INVALID, "Expected \"%s\" to be a list", chosen->name);
+            return NULL;
+        }
+    }
+    if (chosen == NULL)
+        (void)error_set(err, ERR_INVALID, "body: " WANTED ", got one with neither");
+    return chosen;
 }
 
 bool v1_decode(struct span body, const struct model *model, size_t max_rows, struct arena *arena,
                struct v1_request *out, struct error *err)
 {
-    struct candidate found[2] = {{0}};
-    if (!walk(body, model, max_rows, arena, found, err))
-        return refuse_body(body, err);
-    size_t which = found[1].found;
-    if (!found[which].found)
-        return error_set(err, ERR_INVALID,
-                         "body: expected \"instances\" or \"inputs\", got neither");
-    if (found[which].decoded) {
-        *out = (struct v1_request){found[which].matrix.rows, found[which].matrix.data};
-        return true;
-    }
-    struct slow slow = {.model = model,
+    struct candidate found[2] = {{.name = "instances"}, {.name = "inputs"}}; /* the last wins */
+    struct decoder d = {.model = model,
                         .arena = arena,
-                        .name = names[which],
+                        .features = model_feature_count(model),
                         .max_rows = max_rows,
                         .inner = SIZE_MAX};
-    if (!read_slowly(&slow, found[which].text, err))
+    if (body.n == 0)
+        return error_set(err, ERR_INVALID, UNRECOGNIZED ": " WANTED ", got an empty body");
+    if (!walk(&d, body, found, err))
+        return refuse_body(body, err);
+    const struct candidate *chosen = choose(found, err);
+    if (chosen == NULL)
         return false;
-    *out = (struct v1_request){slow.rows, slow.x};
+    if (chosen->decoded) {
+        *out = (struct v1_request){chosen->matrix.rows, chosen->matrix.data};
+        return true;
+    }
+    d.member = chosen->name;
+    if (!read_rows(&d, chosen->text, err))
+        return false;
+    *out = (struct v1_request){d.rows, d.x};
     return true;
 }
 
@@ -457,9 +610,8 @@ bool v1_encode(const double *y, size_t rows, struct arena *arena, struct span *o
     struct json_writer w;
     for (size_t i = 0; i < rows; i++)
         if (!isfinite(y[i]))
-            return error_set(
-                err, ERR_INVALID,
-                "row %zu: expected inputs whose prediction is finite, got one that overflows", i);
+            return error_set(err, ERR_INVALID,
+                             "row %zu: expected a finite prediction, got one that overflows", i);
     json_writer_init(&w, arena);
     json_begin_object(&w);
     json_key(&w, "predictions");

@@ -1,0 +1,640 @@
+/* One table per JSON object says what its members are called, what they hold and where that lives in
+ * memory; reading and writing both walk the tables, so they cannot disagree. The file is read whole,
+ * its digest checked, and only then parsed. What a value may be is not decided here but by model_new,
+ * for trainer and loader alike. */
+#include "model/model_file.h"
+
+#include "base/json.h"
+#include "model/model_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <math.h>
+#include <sha2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct artifact {
+    uint64_t format_version;
+    struct model_parts parts;
+    char sha256[SHA256_DIGEST_STRING_LENGTH];
+};
+
+/* ---- the tables ---- */
+
+enum field_kind {
+    VERSION, /* uint64_t, only MODEL_FORMAT_VERSION */
+    COUNT,   /* uint64_t */
+    UNSIGNED,
+    NUMBER,   /* double */
+    FIGURE,   /* double, NAN is null */
+    TEXT,     /* const char * */
+    CHARS,    /* char[extra] */
+    WORD,     /* enum, spelled as in words[extra] */
+    NUMBERS,  /* const double *, its size_t count at offset extra */
+    OBJECT,   /* members */
+    FEATURES, /* const struct model_feature *, its size_t count at offset extra; members */
+};
+
+struct field {
+    const char *name;
+    enum field_kind kind;
+    size_t offset, extra;
+    const char *const *words;
+    const struct object *members;
+};
+
+struct object {
+    const struct field *fields;
+    size_t count;
+};
+
+#define MEMBERS(fields)                                                                            \
+    {                                                                                              \
+        (fields), sizeof(fields) / sizeof *(fields)                                                \
+    }
+#define AT(type, member) offsetof(struct type, member)
+
+static const struct field figures_fields[] = {
+    {"rows", COUNT, AT(model_figures, rows), 0, NULL, NULL},
+    {"mae", FIGURE, AT(model_figures, mae), 0, NULL, NULL},
+    {"rmse", FIGURE, AT(model_figures, rmse), 0, NULL, NULL},
+    {"r2", FIGURE, AT(model_figures, r2), 0, NULL, NULL},
+};
+static const struct object figures = MEMBERS(figures_fields);
+
+static const struct field card_fields[] = {
+    {"rows", COUNT, AT(model_card, rows), 0, NULL, NULL},
+    {"data_sha256", CHARS, AT(model_card, data_sha256), 65, NULL, NULL},
+    {"date", CHARS, AT(model_card, date), 32, NULL, NULL},
+    {"penalty", NUMBER, AT(model_card, penalty), 0, NULL, NULL},
+    {"kernel", CHARS, AT(model_card, kernel), 32, NULL, NULL},
+    {"threads", UNSIGNED, AT(model_card, threads), 0, NULL, NULL},
+    {"leave_one_out", OBJECT, AT(model_card, leave_one_out), 0, NULL, &figures},
+    {"holdout", OBJECT, AT(model_card, holdout), 0, NULL, &figures},
+};
+static const struct object card = MEMBERS(card_fields);
+
+static const struct field linear_fields[] = {
+    {"intercept", NUMBER, AT(linear_parameters, intercept), 0, NULL, NULL},
+    {"coefficients", NUMBERS, AT(linear_parameters, coefficients),
+     AT(linear_parameters, coefficient_count), NULL, NULL},
+};
+static const struct object linear = MEMBERS(linear_fields);
+
+static const char *const transform_words[] = {[TRANSFORM_STANDARDISE] = "standardise"};
+static const struct field transform_fields[] = {
+    {"kind", WORD, AT(transform, kind), 1, transform_words, NULL},
+    {"mean", NUMBER, AT(transform, mean), 0, NULL, NULL},
+    {"scale", NUMBER, AT(transform, scale), 0, NULL, NULL},
+};
+static const struct object transform = MEMBERS(transform_fields);
+
+static const struct field feature_fields[] = {
+    {"name", TEXT, AT(model_feature, name), 0, NULL, NULL},
+    {"min", NUMBER, AT(model_feature, transform.min), 0, NULL, NULL},
+    {"max", NUMBER, AT(model_feature, transform.max), 0, NULL, NULL},
+    {"transform", OBJECT, AT(model_feature, transform), 0, NULL, &transform},
+};
+static const struct object feature = MEMBERS(feature_fields);
+
+static const struct field target_fields[] = {
+    {"name", TEXT, AT(model_parts, target_name), 0, NULL, NULL},
+    {"unit", TEXT, AT(model_parts, target_unit), 0, NULL, NULL},
+};
+static const struct object target = MEMBERS(target_fields);
+
+/* The digest comes last. */
+static const struct field artifact_fields[] = {
+    {"format_version", VERSION, AT(artifact, format_version), 0, NULL, NULL},
+    {"name", TEXT, AT(artifact, parts.name), 0, NULL, NULL},
+    {"version", TEXT, AT(artifact, parts.version), 0, NULL, NULL},
+    {"kind", WORD, AT(artifact, parts.kind), MODEL_KIND_COUNT, model_kind_words, NULL},
+    {"target", OBJECT, AT(artifact, parts), 0, NULL, &target},
+    {"features", FEATURES, AT(artifact, parts.features), AT(artifact, parts.feature_count), NULL,
+     &feature},
+    {"parameters", OBJECT, AT(artifact, parts.linear), 0, NULL, &linear},
+    {"card", OBJECT, AT(artifact, parts.card), 0, NULL, &card},
+    {"sha256", CHARS, AT(artifact, sha256), SHA256_DIGEST_STRING_LENGTH, NULL, NULL},
+};
+static const struct object artifact_object = MEMBERS(artifact_fields);
+
+/* ---- reading ---- */
+
+struct loader {
+    struct json_reader reader;
+    struct arena *arena;
+    char path[128]; /* where it failed: "features[3].transform.mean" */
+};
+
+static bool read_object(struct loader *l, const struct object *object, void *base,
+                        struct error *err);
+
+/* Puts one step in front of the path; the way up from a failure leads through here. */
+static bool fail_at(struct loader *l, const char *step)
+{
+    char path[2 * sizeof l->path];
+    bool dot = l->path[0] != '\0' && l->path[0] != '[';
+    (void)snprintf(path, sizeof path, "%.63s%s%s", step, dot ? "." : "", l->path);
+    path[sizeof l->path - 1] = '\0';
+    memcpy(l->path, path, sizeof l->path);
+    return false;
+}
+
+static bool fail_at_index(struct loader *l, size_t index)
+{
+    char step[32];
+    (void)snprintf(step, sizeof step, "[%zu]", index);
+    return fail_at(l, step);
+}
+
+/* The length is looked at before anything is copied; an escape takes at most six bytes. */
+static bool read_text(struct loader *l, size_t max, const char **text, struct error *err)
+{
+    struct json_reader ahead = l->reader;
+    struct span raw, value = {NULL, max + 1};
+    if (!json_skip(&ahead, &raw, err))
+        return false;
+    if (raw.n <= 6 * max + 2 && !json_string(&l->reader, l->arena, &value, err))
+        return false;
+    if (value.n > max)
+        return error_set(err, ERR_INVALID, "expected a string of at most %zu bytes", max);
+    *text = value.p;
+    return true;
+}
+
+static bool read_chars(struct loader *l, size_t capacity, char *chars, struct error *err)
+{
+    const char *text;
+    if (!read_text(l, capacity - 1, &text, err))
+        return false;
+    memcpy(chars, text, strlen(text) + 1);
+    return true;
+}
+
+static bool read_word(struct loader *l, const struct field *f, unsigned *value, struct error *err)
+{
+    const char *text;
+    if (!read_text(l, MODEL_TEXT_MAX, &text, err))
+        return false;
+    for (unsigned i = 0; i < f->extra; i++)
+        if (strcmp(text, f->words[i]) == 0) {
+            *value = i;
+            return true;
+        }
+    return error_set(err, ERR_INVALID, "expected \"%s\", got \"%.64s\"", f->words[0], text);
+}
+
+static bool read_version(struct loader *l, uint64_t *version, struct error *err)
+{
+    if (!json_count(&l->reader, UINT32_MAX, version, err))
+        return false;
+    return *version == MODEL_FORMAT_VERSION ||
+           error_set(err, ERR_INVALID, "expected %d, got %llu", MODEL_FORMAT_VERSION,
+                     (unsigned long long)*version);
+}
+
+static bool read_unsigned(struct loader *l, unsigned *value, struct error *err)
+{
+    uint64_t count;
+    if (!json_count(&l->reader, UINT32_MAX, &count, err))
+        return false;
+    *value = (unsigned)count;
+    return true;
+}
+
+static bool read_figure(struct loader *l, double *value, struct error *err)
+{
+    enum json_kind kind;
+    struct span null;
+    if (!json_peek(&l->reader, &kind, err))
+        return false;
+    *value = NAN;
+    return kind == JSON_NULL ? json_skip(&l->reader, &null, err)
+                             : json_number(&l->reader, value, err);
+}
+
+/* Counts the elements of the array that comes next, enters it, and makes room for them. */
+static void *enter_array(struct loader *l, size_t size, size_t *count, struct error *err)
+{
+    struct json_reader ahead = l->reader;
+    struct span element;
+    bool more;
+    if (!json_enter_array(&ahead, err))
+        return NULL;
+    for (*count = 0;; ++*count) {
+        if (!json_next_element(&ahead, &more, err))
+            return NULL;
+        if (!more)
+            break;
+        if (*count == MODEL_FEATURES_MAX) {
+            (void)error_set(err, ERR_TOO_LARGE, "expected at most %d elements", MODEL_FEATURES_MAX);
+            return NULL;
+        }
+        if (!json_skip(&ahead, &element, err))
+            return NULL;
+    }
+    void *array = arena_array(l->arena, *count, size);
+    if (array == NULL)
+        (void)error_set(err, ERR_NO_MEMORY, "out of memory");
+    return array != NULL && json_enter_array(&l->reader, err) ? array : NULL;
+}
+
+static bool read_numbers(struct loader *l, const double **numbers, size_t *count, struct error *err)
+{
+    bool more;
+    double *array = enter_array(l, sizeof *array, count, err);
+    if (array == NULL)
+        return false;
+    for (size_t i = 0; i < *count; i++)
+        if (!json_next_element(&l->reader, &more, err) || !json_number(&l->reader, &array[i], err))
+            return fail_at_index(l, i);
+    *numbers = array;
+    return json_next_element(&l->reader, &more, err);
+}
+
+static bool read_features(struct loader *l, const struct object *members,
+                          const struct model_feature **features, size_t *count, struct error *err)
+{
+    bool more;
+    struct model_feature *array = enter_array(l, sizeof *array, count, err);
+    if (array == NULL)
+        return false;
+    for (size_t j = 0; j < *count; j++)
+        if (!json_next_element(&l->reader, &more, err) || !read_object(l, members, &array[j], err))
+            return fail_at_index(l, j);
+    *features = array;
+    return json_next_element(&l->reader, &more, err);
+}
+
+static bool read_value(struct loader *l, const struct field *f, char *base, struct error *err)
+{
+    void *to = base + f->offset;
+    switch (f->kind) {
+    case VERSION:
+        return read_version(l, to, err);
+    case COUNT:
+        return json_count(&l->reader, UINT64_MAX, to, err);
+    case UNSIGNED:
+        return read_unsigned(l, to, err);
+    case NUMBER:
+        return json_number(&l->reader, to, err);
+    case FIGURE:
+        return read_figure(l, to, err);
+    case TEXT:
+        return read_text(l, MODEL_TEXT_MAX, to, err);
+    case CHARS:
+        return read_chars(l, f->extra, to, err);
+    case WORD:
+        return read_word(l, f, to, err);
+    case NUMBERS:
+        return read_numbers(l, to, (size_t *)(void *)(base + f->extra), err);
+    case OBJECT:
+        return read_object(l, f->members, to, err);
+    case FEATURES:
+        return read_features(l, f->members, to, (size_t *)(void *)(base + f->extra), err);
+    }
+    return false;
+}
+
+static size_t find_field(const struct object *object, struct span key)
+{
+    size_t i = 0;
+    while (i < object->count && (strlen(object->fields[i].name) != key.n ||
+                                 memcmp(object->fields[i].name, key.p, key.n) != 0))
+        i++;
+    return i;
+}
+
+/* Reads the member whose key was just read into base, or passes over it if it is unknown. */
+static bool read_member(struct loader *l, const struct object *object, size_t i, unsigned *seen,
+                        void *base, struct error *err)
+{
+    struct span value;
+    if (i == object->count)
+        return json_skip(&l->reader, &value, err);
+    if (*seen >> i & 1)
+        (void)error_set(err, ERR_INVALID, "expected once, got it twice");
+    else if (read_value(l, &object->fields[i], base, err)) {
+        *seen |= 1U << i;
+        return true;
+    }
+    return fail_at(l, object->fields[i].name);
+}
+
+static bool read_object(struct loader *l, const struct object *object, void *base,
+                        struct error *err)
+{
+    unsigned seen = 0;
+    bool more, escaped;
+    struct span key;
+    if (!json_enter_object(&l->reader, err))
+        return false;
+    for (;;) {
+        if (!json_next_member(&l->reader, &more, &key, &escaped, err))
+            return false;
+        if (!more)
+            break;
+        if (!read_member(l, object, find_field(object, key), &seen, base, err))
+            return false;
+    }
+    for (size_t i = 0; i < object->count; i++)
+        if (!(seen >> i & 1)) {
+            (void)error_set(err, ERR_INVALID, "missing");
+            return fail_at(l, object->fields[i].name);
+        }
+    return true;
+}
+
+/* ---- the file ---- */
+
+/* `"sha256":"<64 hex>"}` and LF */
+enum { KEY_BYTES = 10, HEX_BYTES = 64, LAST_LINE_BYTES = KEY_BYTES + HEX_BYTES + 3 };
+
+/* Everything that is left in the stream, at most MODEL_FILE_BYTES_MAX; the caller's to free. */
+static char *read_all(FILE *in, size_t *n, struct error *err)
+{
+    size_t capacity = 1 << 16;
+    char *text = malloc(capacity), *larger = text;
+    *n = 0;
+    while (larger != NULL && *n <= MODEL_FILE_BYTES_MAX && !feof(in) && !ferror(in)) {
+        *n += fread(text + *n, 1, capacity - *n, in);
+        if (*n == capacity && (larger = realloc(text, capacity *= 2)) != NULL)
+            text = larger;
+    }
+    if (larger == NULL)
+        (void)error_set(err, ERR_NO_MEMORY, "out of memory");
+    else if (ferror(in))
+        (void)error_set(err, ERR_INTERNAL, "%s", strerror(errno));
+    else if (*n > MODEL_FILE_BYTES_MAX)
+        (void)error_set(err, ERR_TOO_LARGE, "expected at most %d bytes", MODEL_FILE_BYTES_MAX);
+    else
+        return text;
+    free(text);
+    return NULL;
+}
+
+static bool check_digest(const char *text, size_t n, struct error *err)
+{
+    char hex[SHA256_DIGEST_STRING_LENGTH];
+    SHA2_CTX sha;
+    const char *last = text + n - LAST_LINE_BYTES, *told = last + KEY_BYTES;
+    if (n <= LAST_LINE_BYTES || last[-1] != '\n' || memcmp(last, "\"sha256\":\"", KEY_BYTES) != 0 ||
+        memcmp(told + HEX_BYTES, "\"}\n", 3) != 0)
+        return error_set(
+            err, ERR_INVALID,
+            "expected a last line \"sha256\":\"<64 hex>\"}: not a model, or cut short");
+    SHA256Init(&sha);
+    SHA256Update(&sha, (const uint8_t *)text, n - LAST_LINE_BYTES);
+    (void)SHA256End(&sha, hex);
+    return memcmp(hex, told, HEX_BYTES) == 0 ||
+           error_set(err, ERR_INVALID, "sha256: damaged: expected %.*s, got %s", HEX_BYTES, told,
+                     hex);
+}
+
+static bool parse(struct loader *l, struct artifact *artifact, struct error *err)
+{
+    if (read_object(l, &artifact_object, artifact, err))
+        return json_end(&l->reader, err);
+    if (l->path[0] != '\0')
+        error_prefix(err, "%s", l->path);
+    return false;
+}
+
+static struct model *model_from_text(const char *text, size_t n, struct error *err)
+{
+    struct artifact artifact = {0};
+    struct loader l = {.arena = arena_new(1 << 16, 0)};
+    struct model *model = NULL;
+    json_reader_init(&l.reader, text, n);
+    if (l.arena == NULL)
+        (void)error_set(err, ERR_NO_MEMORY, "out of memory");
+    else if (parse(&l, &artifact, err))
+        model = model_new(&artifact.parts, err);
+    if (model != NULL)
+        memcpy(model->sha256, artifact.sha256, sizeof model->sha256);
+    arena_free(l.arena);
+    return model;
+}
+
+struct model *model_load(FILE *in, const char *name, struct error *err)
+{
+    struct model *model = NULL;
+    size_t n;
+    char *text = read_all(in, &n, err);
+    if (text != NULL && check_digest(text, n, err))
+        model = model_from_text(text, n, err);
+    free(text);
+    if (model == NULL)
+        error_prefix(err, "%s", name);
+    return model;
+}
+
+static bool io_error(const char *path, struct error *err)
+{
+    return error_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_INTERNAL, "%s: %s", path,
+                     strerror(errno));
+}
+
+struct model *model_load_path(const char *path, struct error *err)
+{
+    FILE *in = fopen(path, "rbe");
+    if (in == NULL) {
+        (void)io_error(path, err);
+        return NULL;
+    }
+    struct model *model = model_load(in, path, err);
+    (void)fclose(in);
+    return model;
+}
+
+/* ---- writing ---- */
+
+static void put_object(struct json_writer *w, const struct object *object, const void *base);
+
+static void put_features(struct json_writer *w, const struct object *members,
+                         const struct model_feature *features, size_t count)
+{
+    json_begin_array(w);
+    for (size_t j = 0; j < count; j++)
+        put_object(w, members, &features[j]);
+    json_end_array(w);
+}
+
+static void put_value(struct json_writer *w, const struct field *f, const char *base)
+{
+    const void *from = base + f->offset, *extra = base + f->extra;
+    switch (f->kind) {
+    case VERSION:
+    case COUNT:
+        json_put_u64(w, *(const uint64_t *)from);
+        return;
+    case UNSIGNED:
+        json_put_u64(w, *(const unsigned *)from);
+        return;
+    case NUMBER:
+    case FIGURE:
+        json_put_number(w, *(const double *)from);
+        return;
+    case TEXT:
+        json_put_string(w, *(const char *const *)from);
+        return;
+    case CHARS:
+        json_put_string(w, from);
+        return;
+    case WORD:
+        json_put_string(w, f->words[*(const unsigned *)from]);
+        return;
+    case NUMBERS:
+        json_put_numbers(w, *(const double *const *)from, *(const size_t *)extra);
+        return;
+    case OBJECT:
+        put_object(w, f->members, from);
+        return;
+    case FEATURES:
+        put_features(w, f->members, *(const struct model_feature *const *)from,
+                     *(const size_t *)extra);
+        return;
+    }
+}
+
+static void put_object(struct json_writer *w, const struct object *object, const void *base)
+{
+    json_begin_object(w);
+    for (size_t i = 0; i < object->count; i++) {
+        json_key(w, object->fields[i].name);
+        put_value(w, &object->fields[i], base);
+    }
+    json_end_object(w);
+}
+
+/* Writes text and counts it into the digest. */
+static void emit(FILE *out, SHA2_CTX *sha, struct span text)
+{
+    SHA256Update(sha, (const uint8_t *)text.p, text.n);
+    (void)fwrite(text.p, 1, text.n, out);
+}
+
+/* One line per member, for people who read differences. */
+static bool emit_members(FILE *out, SHA2_CTX *sha, struct arena *arena,
+                         const struct artifact *artifact)
+{
+    const struct field *fields = artifact_fields;
+    for (size_t i = 0; i + 1 < artifact_object.count; i++) {
+        struct json_writer w;
+        struct span text;
+        arena_reset(arena);
+        json_writer_init(&w, arena);
+        json_key(&w, fields[i].name);
+        put_value(&w, &fields[i], (const char *)artifact);
+        if (!json_writer_finish(&w, &text))
+            return false;
+        emit(out, sha, (struct span){"{", i == 0});
+        emit(out, sha, text);
+        emit(out, sha, (struct span){",\n", 2});
+    }
+    return true;
+}
+
+bool model_save(const struct model *model, FILE *out, struct error *err)
+{
+    const struct artifact artifact = {.format_version = MODEL_FORMAT_VERSION,
+                                      .parts = model->parts};
+    char hex[SHA256_DIGEST_STRING_LENGTH];
+    SHA2_CTX sha;
+    struct arena *arena = arena_new(1 << 16, 0);
+    SHA256Init(&sha);
+    bool ok = arena != NULL && emit_members(out, &sha, arena, &artifact);
+    arena_free(arena);
+    if (!ok)
+        return error_set(err, ERR_NO_MEMORY, "out of memory");
+    (void)SHA256End(&sha, hex);
+    (void)fprintf(out, "\"sha256\":\"%s\"}\n", hex);
+    return (fflush(out) == 0 && !ferror(out)) ||
+           error_set(err, ERR_INTERNAL, "%s", strerror(errno));
+}
+
+/* ---- replacing a file ---- */
+
+enum { ATTEMPTS = 100 };
+
+/* Opens the folder the path is in; *name is the rest of the path. */
+static int open_folder(const char *path, const char **name, struct error *err)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash == NULL ? strdup(".") : strndup(path, (size_t)(slash - path) + 1);
+    if (folder == NULL) {
+        (void)error_set(err, ERR_NO_MEMORY, "out of memory");
+        return -1;
+    }
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        (void)io_error(folder, err);
+    free(folder);
+    *name = slash == NULL ? path : slash + 1;
+    return fd;
+}
+
+/* A new file beside the old one, so that the rename stays within a file system. Names that a killed
+ * program left behind are passed over. */
+static FILE *open_temporary(int folder, const char *name, char *temporary, size_t capacity)
+{
+    int fd = -1;
+    errno = EEXIST;
+    for (int i = 0; fd < 0 && errno == EEXIST && i < ATTEMPTS; i++) {
+        if (snprintf(temporary, capacity, ".%s.%d", name, i) >= (int)capacity) {
+            errno = ENAMETOOLONG;
+            return NULL;
+        }
+        fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    }
+    FILE *out = fd >= 0 ? fdopen(fd, "wb") : NULL;
+    if (fd >= 0 && out == NULL) {
+        (void)close(fd);
+        (void)unlinkat(folder, temporary, 0);
+    }
+    return out;
+}
+
+static bool save_durably(const struct model *model, FILE *out, const char *path, struct error *err)
+{
+    if (!model_save(model, out, err)) {
+        error_prefix(err, "%s", path);
+        return false;
+    }
+    return fsync(fileno(out)) == 0 || io_error(path, err);
+}
+
+/* Some file systems cannot sync a folder and say EINVAL; there is nothing to be done about that. */
+static bool replace(int folder, const char *temporary, const char *name, const char *path,
+                    struct error *err)
+{
+    if (renameat(folder, temporary, folder, name) != 0)
+        return io_error(path, err);
+    return fsync(folder) == 0 || errno == EINVAL || io_error(path, err);
+}
+
+bool model_save_path(const struct model *model, const char *path, struct error *err)
+{
+    char temporary[NAME_MAX + 1];
+    const char *name;
+    int folder = open_folder(path, &name, err);
+    if (folder < 0)
+        return false;
+    bool ok = false;
+    FILE *out = open_temporary(folder, name, temporary, sizeof temporary);
+    if (out == NULL) {
+        (void)io_error(path, err);
+        goto out;
+    }
+    ok = save_durably(model, out, path, err);
+    (void)fclose(out); /* synced: nothing is left to fail */
+    ok = ok && replace(folder, temporary, name, path, err);
+    if (!ok)
+        (void)unlinkat(folder, temporary, 0);
+out:
+    (void)close(folder);
+    return ok;
+}

@@ -1,0 +1,386 @@
+/* model_new against every part it must refuse; predictions against hand-made numbers, and
+ * themselves in other batches. */
+#include "model/model_internal.h"
+
+#include "tests/support/t.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FEATURES = 3 };
+
+/* Valid parts in storage a case may spoil. */
+struct sample {
+    struct model_feature features[FEATURES];
+    double coefficients[FEATURES];
+    struct model_parts parts;
+};
+
+static void make_sample(struct sample *s)
+{
+    const struct model_figures figures = {10, 0.5, 0.75, 0.25};
+    *s = (struct sample){
+        .features = {{"rooms", {TRANSFORM_STANDARDISE, 1, 9, 5, 2}},
+                     {"age", {TRANSFORM_STANDARDISE, 0, 100, 40, 16}},
+                     {"grade \"A\", \xc3\xa4", {TRANSFORM_STANDARDISE, -1, 1, 0, 0.5}}},
+        .coefficients = {3, -1, 0.25},
+        .parts = {.name = "houses",
+                  .version = "1.0-rc_2",
+                  .kind = MODEL_LINEAR,
+                  .target_name = "price",
+                  .target_unit = "100000 USD",
+                  .feature_count = FEATURES,
+                  .linear = {.intercept = 7, .coefficient_count = FEATURES},
+                  .card = {.rows = 10,
+                           .date = "2026-11-24",
+                           .penalty = 0.5,
+                           .kernel = "Haswell",
+                           .threads = 1,
+                           .leave_one_out = figures,
+                           .holdout = figures}}};
+    s->parts.features = s->features;
+    s->parts.linear.coefficients = s->coefficients;
+    memset(s->parts.card.data_sha256, 'a', 64);
+}
+
+static struct model *new_model(const struct sample *s)
+{
+    struct error err = {0};
+    struct model *model = model_new(&s->parts, &err);
+    if (model == NULL)
+        fail_msg("%s", err.message);
+    return model;
+}
+
+static void assert_refused(const struct sample *s, enum error_code code, const char *part)
+{
+    struct error err = {0};
+    assert_null(model_new(&s->parts, &err));
+    assert_int_equal(err.code, code);
+    assert_contains(err.message, part);
+}
+
+/* ---- what it keeps ---- */
+
+static void model_answers_with_the_parts_it_was_made_from(void **state)
+{
+    (void)state;
+    struct sample s;
+    double min, max;
+    make_sample(&s);
+    struct model *model = new_model(&s);
+    assert_string_equal(model_name(model), "houses");
+    assert_string_equal(model_version(model), "1.0-rc_2");
+    assert_string_equal(model_kind(model), "linear");
+    assert_string_equal(model_target_name(model), "price");
+    assert_string_equal(model_target_unit(model), "100000 USD");
+    assert_int_equal(model_feature_count(model), FEATURES);
+    assert_string_equal(model_feature_name(model, 1), "age");
+    model_feature_range(model, 2, &min, &max);
+    assert_close(min, -1.0, 0);
+    assert_close(max, 1.0, 0);
+    assert_int_equal(model_card(model)->rows, 10);
+    assert_string_equal(model_card(model)->kernel, "Haswell");
+    assert_string_equal(model_sha256(model), "");
+    assert_true(model_row_ns(model) > 0);
+    model_free(model);
+}
+
+static void model_owes_nothing_to_the_parts_it_was_made_from(void **state)
+{
+    (void)state;
+    struct sample *s = malloc(sizeof *s);
+    char name[] = "houses", feature[] = "rooms";
+    const double x[FEATURES] = {7, 40, 0};
+    double y;
+    make_sample(s);
+    s->parts.name = name;
+    s->features[0].name = feature;
+    struct model *model = new_model(s);
+    memset(name, '?', sizeof name - 1);
+    memset(feature, '?', sizeof feature - 1);
+    memset(s, 0xff, sizeof *s);
+    free(s);
+    assert_string_equal(model_name(model), "houses");
+    assert_string_equal(model_feature_name(model, 0), "rooms");
+    model_predict(model, 1, x, &y);
+    assert_close(y, 10.0, 0);
+    model_free(model);
+}
+
+static void free_accepts_null(void **state)
+{
+    (void)state;
+    model_free(NULL);
+}
+
+/* ---- what it refuses ---- */
+
+static void new_refuses_names_that_do_not_fit_a_path_segment(void **state)
+{
+    (void)state;
+    char longest[MODEL_TEXT_MAX + 2];
+    struct sample s;
+    make_sample(&s);
+    memset(longest, 'n', sizeof longest);
+    longest[MODEL_TEXT_MAX] = '\0';
+    s.parts.name = longest;
+    model_free(new_model(&s));
+    longest[MODEL_TEXT_MAX] = 'n';
+    longest[MODEL_TEXT_MAX + 1] = '\0';
+    assert_refused(&s, ERR_INVALID, "name: expected 1 to 255");
+    const char *const bad[] = {"", "a b", "a/b", "a:predict", "\xc3\xa4", "a\n", "a%20"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        make_sample(&s);
+        s.parts.name = bad[i];
+        assert_refused(&s, ERR_INVALID, "name: expected");
+        make_sample(&s);
+        s.parts.version = bad[i];
+        assert_refused(&s, ERR_INVALID, "version: expected");
+    }
+}
+
+static void new_refuses_text_that_is_not_one_line_of_utf8(void **state)
+{
+    (void)state;
+    const char *const bad[] = {"a\nb", "a\tb", "\x7f", "\xff", "\xc3", "\xed\xa0\x80", "\xc0\xaf"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct sample s;
+        make_sample(&s);
+        s.features[2].name = bad[i];
+        assert_refused(&s, ERR_INVALID, "features[2].name: expected");
+        make_sample(&s);
+        s.parts.target_name = bad[i];
+        assert_refused(&s, ERR_INVALID, "target.name: expected 1");
+        make_sample(&s);
+        s.parts.target_unit = bad[i];
+        assert_refused(&s, ERR_INVALID, "target.unit: expected 0");
+        make_sample(&s);
+        strcpy(s.parts.card.date, bad[i]);
+        assert_refused(&s, ERR_INVALID, "card.date");
+        make_sample(&s);
+        strcpy(s.parts.card.kernel, bad[i]);
+        assert_refused(&s, ERR_INVALID, "card.kernel");
+    }
+}
+
+static void new_wants_names_where_it_can_do_without_unit_date_and_kernel(void **state)
+{
+    (void)state;
+    struct sample s;
+    make_sample(&s);
+    s.parts.target_unit = "";
+    s.parts.card.date[0] = s.parts.card.kernel[0] = '\0';
+    model_free(new_model(&s));
+    s.parts.target_name = "";
+    assert_refused(&s, ERR_INVALID, "target.name");
+    make_sample(&s);
+    s.features[0].name = "";
+    assert_refused(&s, ERR_INVALID, "features[0].name");
+}
+
+static void new_refuses_no_features_and_too_many(void **state)
+{
+    (void)state;
+    struct sample s;
+    make_sample(&s);
+    s.parts.feature_count = 0;
+    assert_refused(&s, ERR_INVALID, "features: expected 1 to 4096, got 0");
+    /* None of them may be looked at: there are only three. */
+    s.parts.feature_count = MODEL_FEATURES_MAX + 1;
+    assert_refused(&s, ERR_TOO_LARGE, "got 4097");
+    s.parts.feature_count = SIZE_MAX;
+    assert_refused(&s, ERR_TOO_LARGE, "features");
+}
+
+static void new_refuses_a_feature_name_that_is_there_twice(void **state)
+{
+    (void)state;
+    struct sample s;
+    make_sample(&s);
+    s.features[2].name = "rooms";
+    assert_refused(&s, ERR_INVALID, "features: expected different names, got \"rooms\" twice");
+}
+
+static void new_refuses_a_transform_that_cannot_be_replayed(void **state)
+{
+    (void)state;
+    struct sample s;
+    make_sample(&s);
+    s.features[1].transform.scale = 0;
+    assert_refused(&s, ERR_INVALID, "features[1]: expected");
+    make_sample(&s);
+    s.features[0].transform.min = 10;
+    assert_refused(&s, ERR_INVALID, "features[0]: expected");
+}
+
+static void new_refuses_coefficients_that_are_not_one_finite_number_per_feature(void **state)
+{
+    (void)state;
+    struct sample s;
+    make_sample(&s);
+    s.parts.linear.coefficient_count = 2;
+    assert_refused(&s, ERR_INVALID, "parameters.coefficients: expected 3 numbers");
+    s.parts.linear.coefficient_count = SIZE_MAX;
+    assert_refused(&s, ERR_INVALID, "parameters.coefficients: expected 3 numbers");
+    make_sample(&s);
+    s.coefficients[2] = NAN;
+    assert_refused(&s, ERR_INVALID, "parameters.coefficients[2]");
+    make_sample(&s);
+    s.parts.linear.intercept = -INFINITY;
+    assert_refused(&s, ERR_INVALID, "parameters.intercept");
+}
+
+static void new_refuses_a_card_that_cannot_be_true(void **state)
+{
+    (void)state;
+    struct sample s;
+    make_sample(&s);
+    s.parts.card.data_sha256[63] = '\0';
+    assert_refused(&s, ERR_INVALID, "card.data_sha256");
+    make_sample(&s);
+    s.parts.card.data_sha256[5] = 'A';
+    assert_refused(&s, ERR_INVALID, "card.data_sha256");
+    const double penalties[] = {-1, INFINITY, NAN};
+    for (size_t i = 0; i < 3; i++) {
+        make_sample(&s);
+        s.parts.card.penalty = penalties[i];
+        assert_refused(&s, ERR_INVALID, "card.penalty");
+    }
+    make_sample(&s);
+    s.parts.card.holdout.mae = -0.5;
+    assert_refused(&s, ERR_INVALID, "card.holdout");
+    make_sample(&s);
+    s.parts.card.leave_one_out.r2 = 1.5;
+    assert_refused(&s, ERR_INVALID, "card.leave_one_out");
+    make_sample(&s);
+    s.parts.card.holdout.rmse = INFINITY;
+    assert_refused(&s, ERR_INVALID, "card.holdout");
+    make_sample(&s);
+    s.parts.card.holdout = (struct model_figures){0, NAN, NAN, NAN};
+    model_free(new_model(&s));
+}
+
+/* ---- what it predicts ---- */
+
+static void prediction_is_intercept_plus_coefficients_times_standardised_values(void **state)
+{
+    (void)state;
+    struct sample s;
+    const double x[] = {7, 40, 0, 5, 56, 0, 5, 40, 2, 5, 40, 0};
+    double y[4];
+    make_sample(&s);
+    struct model *model = new_model(&s);
+    model_predict(model, 4, x, y);
+    assert_close(y[0], 10.0, 0); /* 7 + 3 * (7 - 5) / 2 */
+    assert_close(y[1], 6.0, 0);  /* 7 - 1 * (56 - 40) / 16 */
+    assert_close(y[2], 8.0, 0);  /* 7 + 0.25 * 2 / 0.5: far out of range, not clipped */
+    assert_close(y[3], 7.0, 0);
+    model_predict(model, 0, x, y);
+    model_free(model);
+}
+
+static uint64_t next_random(uint64_t *seed)
+{
+    return *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+}
+
+static double uniform(uint64_t *seed)
+{
+    return (double)(next_random(seed) >> 11) * 0x1p-53;
+}
+
+/* A model of many features whose coefficients do not cancel nicely. */
+static struct model *wide_model(size_t features, uint64_t *seed)
+{
+    struct sample s;
+    char names[64][8];
+    struct model_feature feature[64];
+    double coefficients[64];
+    make_sample(&s);
+    for (size_t j = 0; j < features; j++) {
+        (void)snprintf(names[j], sizeof names[j], "f%zu", j);
+        feature[j] = (struct model_feature){
+            names[j], {TRANSFORM_STANDARDISE, 0, 1, uniform(seed), 0.1 + uniform(seed)}};
+        coefficients[j] = (uniform(seed) - 0.5) * pow(10, 6 * uniform(seed));
+    }
+    s.parts.features = feature;
+    s.parts.feature_count = s.parts.linear.coefficient_count = features;
+    s.parts.linear.coefficients = coefficients;
+    return new_model(&s);
+}
+
+static void row_has_the_same_bits_alone_and_anywhere_in_any_batch(void **state)
+{
+    (void)state;
+    enum { ROWS = 67, MOST = 61 };
+    uint64_t seed = 7;
+    for (size_t features = 1; features <= MOST; features += 6) {
+        double x[ROWS * MOST + 1], whole[ROWS], part[ROWS];
+        struct model *model = wide_model(features, &seed);
+        for (size_t i = 0; i < ROWS * features; i++)
+            x[i] = uniform(&seed);
+        model_predict(model, ROWS, x, whole);
+        for (size_t first = 0; first < ROWS; first++)
+            for (size_t n = 1; first + n <= ROWS; n += 1 + n / 2) {
+                model_predict(model, n, x + first * features, part);
+                assert_memory_equal(part, whole + first, n * sizeof *part);
+            }
+        /* Nor does it matter how the row is aligned. */
+        memmove(x + 1, x, ROWS * features * sizeof *x);
+        model_predict(model, ROWS, x + 1, part);
+        assert_memory_equal(part, whole, sizeof whole);
+        model_free(model);
+    }
+}
+
+static void predict_reads_no_value_behind_the_last_row(void **state)
+{
+    (void)state;
+    struct sample s;
+    const double rows[] = {7, 40, 0, 5, 56, 0};
+    make_sample(&s);
+    struct model *model = new_model(&s);
+    char *x = t_guarded(rows, sizeof rows), *y = t_guarded(rows, 2 * sizeof *rows);
+    model_predict(model, 2, (const double *)(void *)x, (double *)(void *)y);
+    assert_close(((double *)(void *)y)[1], 6.0, 0);
+    t_guarded_free(x, sizeof rows);
+    t_guarded_free(y, 2 * sizeof *rows);
+    model_free(model);
+}
+
+static void prediction_that_overflows_is_left_to_the_caller(void **state)
+{
+    (void)state;
+    struct sample s;
+    const double x[FEATURES] = {1.7e308, 40, 0};
+    double y;
+    make_sample(&s);
+    s.coefficients[0] = 1e300;
+    struct model *model = new_model(&s);
+    model_predict(model, 1, x, &y);
+    assert_true(isinf(y));
+    model_free(model);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(model_answers_with_the_parts_it_was_made_from),
+    cmocka_unit_test(model_owes_nothing_to_the_parts_it_was_made_from),
+    cmocka_unit_test(free_accepts_null),
+    cmocka_unit_test(new_refuses_names_that_do_not_fit_a_path_segment),
+    cmocka_unit_test(new_refuses_text_that_is_not_one_line_of_utf8),
+    cmocka_unit_test(new_wants_names_where_it_can_do_without_unit_date_and_kernel),
+    cmocka_unit_test(new_refuses_no_features_and_too_many),
+    cmocka_unit_test(new_refuses_a_feature_name_that_is_there_twice),
+    cmocka_unit_test(new_refuses_a_transform_that_cannot_be_replayed),
+    cmocka_unit_test(new_refuses_coefficients_that_are_not_one_finite_number_per_feature),
+    cmocka_unit_test(new_refuses_a_card_that_cannot_be_true),
+    cmocka_unit_test(prediction_is_intercept_plus_coefficients_times_standardised_values),
+    cmocka_unit_test(row_has_the_same_bits_alone_and_anywhere_in_any_batch),
+    cmocka_unit_test(predict_reads_no_value_behind_the_last_row),
+    cmocka_unit_test(prediction_that_overflows_is_left_to_the_caller),
+};
+
+T_MAIN(tests)
