@@ -225,7 +225,7 @@ static enum telemetry_route find_route(enum api_surface surface, struct span pat
 {
     static const char prefix[] = "/v1/models/";
     const size_t n = sizeof prefix - 1;
-    if (path.n > 1 && path.p[path.n - 1] == '/')
+    if (path.n > 1 && path.p[path.n - 1] == '/' && path.p[path.n - 2] != '/')
         path.n--;
     if (surface == API_EVERYTHING && path.n > n && memcmp(path.p, prefix, n) == 0) {
         struct span rest = {path.p + n, path.n - n};

@@ -66,7 +66,8 @@ int main(int argc, char **argv)
         if (pid == 0) {
             (void)!freopen("/dev/null", "w", stderr);
             (void)execl(argv[1], argv[1], "--model_dir=model/california-housing.json",
-                        "--host=127.0.0.1", port, "--metrics_port=0", "--drain_delay=0", (char *)NULL);
+                        "--host=127.0.0.1", port, "--metrics_port=0", "--drain_delay=0",
+                        (char *)NULL);
             _exit(127);
         }
         while (!ready())
@@ -79,8 +80,8 @@ int main(int argc, char **argv)
     }
     qsort(ms, RUNS, sizeof *ms, by_value);
     qsort(kb, RUNS, sizeof *kb, by_value);
-    (void)printf("exec to first 200 on /readyz: %.1f ms median (%.1f to %.1f), %d runs\n", ms[RUNS / 2],
-                 ms[0], ms[RUNS - 1], RUNS);
+    (void)printf("exec to first 200 on /readyz: %.1f ms median (%.1f to %.1f), %d runs\n",
+                 ms[RUNS / 2], ms[0], ms[RUNS - 1], RUNS);
     (void)printf("resident memory then: %.1f MB median\n", kb[RUNS / 2] / 1024);
     return 0;
 }

@@ -9,7 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const body = "{\"instances\":[[8.3252,41.0,6.984,1.0238,322.0,2.5556,37.88,-122.23]]}";
+static const char *const body =
+    "{\"instances\":[[8.3252,41.0,6.984,1.0238,322.0,2.5556,37.88,-122.23]]}";
 
 static void write_config(const char *path, unsigned port)
 {
@@ -37,10 +38,15 @@ static void prometheus_sees_the_rate_with_the_four_labels(void **state)
     if (access("/usr/bin/prometheus", X_OK) != 0)
         t_skip("prometheus is not installed");
     process_folder(folder, sizeof folder);
-    const char *const ridged_argv[] = {process_program("ridged"), "--model_dir=model/california-housing.json",
-                                       "--host=127.0.0.1", "--http_port=0", "--metrics_port=0",
-                                       "--user_id=user01", "--namespace=kubeflow-user01",
-                                       "--drain_delay=0", NULL};
+    const char *const ridged_argv[] = {process_program("ridged"),
+                                       "--model_dir=model/california-housing.json",
+                                       "--host=127.0.0.1",
+                                       "--http_port=0",
+                                       "--metrics_port=0",
+                                       "--user_id=user01",
+                                       "--namespace=kubeflow-user01",
+                                       "--drain_delay=0",
+                                       NULL};
     struct process *ridged = process_start(ridged_argv);
     process_expect(ridged, "\"event\":\"ready\"", 20);
     const char *ready = strstr(ridged->text, "\"event\":\"ready\"");
@@ -55,10 +61,12 @@ static void prometheus_sees_the_rate_with_the_four_labels(void **state)
     process_expect(prometheus, "Server is ready", 60);
 
     /* Two scrapes with growth between them are needed; ask until they are there. */
-    (void)snprintf(path, sizeof path,
-                   "/api/v1/query?query=rate(model_prediction_total%%7Bmodel_name%%3D%%22california-housing%%22,"
-                   "version%%3D%%221%%22,user_id%%3D%%22user01%%22,namespace%%3D%%22kubeflow-user01%%22,"
-                   "status%%3D%%22success%%22%%7D[1m])%%3E0");
+    (void)snprintf(
+        path, sizeof path,
+        "/api/v1/"
+        "query?query=rate(model_prediction_total%%7Bmodel_name%%3D%%22california-housing%%22,"
+        "version%%3D%%221%%22,user_id%%3D%%22user01%%22,namespace%%3D%%22kubeflow-user01%%22,"
+        "status%%3D%%22success%%22%%7D[1m])%%3E0");
     bool seen = false;
     for (int i = 0; i < 300 && !seen; i++) {
         http_client_request(http, "POST", "/v1/models/california-housing:predict", NULL, body,

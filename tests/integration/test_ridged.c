@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 static const char *const model_path = "model/california-housing.json";
-static const char *const row_body = "{\"instances\":[[8.3252,41.0,6.984,1.0238,322.0,2.5556,37.88,"
-                                    "-122.23]]}";
+static const char *const row_body =
+    "{\"instances\":[[8.3252,41.0,6.984,1.0238,322.0,2.5556,37.88,"
+    "-122.23]]}";
 
 struct running {
     struct process *process;
@@ -23,8 +24,9 @@ struct running {
 static struct running start(const char *const *extra)
 {
     static char program[512];
-    const char *argv[24] = {program, "--model_dir", model_path, "--http_port=0", "--metrics_port=0",
-                            "--host=127.0.0.1", "--drain_delay=0"};
+    const char *argv[24] = {program,          "--model_dir",      model_path,
+                            "--http_port=0",  "--metrics_port=0", "--host=127.0.0.1",
+                            "--drain_delay=0"};
     size_t n = 7;
     (void)snprintf(program, sizeof program, "%s", process_program("ridged"));
     while (extra != NULL && *extra != NULL)
@@ -81,9 +83,10 @@ static void predicts_the_same_bits_as_the_model_tool(void **state)
     (void)snprintf(csv, sizeof csv, "%s/row.csv", folder);
     FILE *out = fopen(csv, "w");
     assert_non_null(out);
-    (void)fputs("MedInc,HouseAge,AveRooms,AveBedrms,Population,AveOccup,Latitude,Longitude\n"
-                "8.3252,41.0,6.984,1.0238,322.0,2.5556,37.88,-122.23\n",
-                out);
+    (void)fputs(
+        "MedInc,HouseAge,AveRooms,AveBedrms,Population,AveOccup,Latitude,Longitude\n"
+        "8.3252,41.0,6.984,1.0238,322.0,2.5556,37.88,-122.23\n",
+        out);
     (void)fclose(out);
     (void)snprintf(tool, sizeof tool, "%s", process_program("ridge"));
     const char *const argv[] = {tool, "predict", "--model", model_path, "--data", csv, NULL};
@@ -134,7 +137,9 @@ static double metric(unsigned port, const char *series)
     return value;
 }
 
-#define LABELS "model_name=\"california-housing\",version=\"1\",user_id=\"user07\",namespace=\"kubeflow-user07\""
+#define LABELS                                                                                     \
+    "model_name=\"california-housing\",version=\"1\",user_id=\"user07\",namespace=\"kubeflow-"     \
+    "user07\""
 
 static void counts_what_it_answers(void **state)
 {
@@ -216,8 +221,9 @@ static void finishes_what_is_in_flight_when_told_to_stop(void **state)
 static void unknown_options_are_warned_of_and_skipped_with_their_values(void **state)
 {
     (void)state;
-    const char *const extra[] = {"--enable_docs_url", "true", "--predictor_host=x", "--http_port", "0",
-                                 "--model_name=early", "--model_name", "late", NULL};
+    const char *const extra[] = {"--enable_docs_url", "true", "--predictor_host=x",
+                                 "--http_port",       "0",    "--model_name=early",
+                                 "--model_name",      "late", NULL};
     struct http_answer answer;
     struct running r = start(extra);
     process_expect(r.process, "\"event\":\"unknown_option\",\"option\":\"--predictor_host\"", 10);
@@ -241,8 +247,8 @@ static void a_wrong_start_ends_with_one_clear_line(void **state)
     (void)snprintf(program, sizeof program, "%s", process_program("ridged"));
     process_folder(folder, sizeof folder);
     (void)snprintf(file, sizeof file, "%s/model.json", folder);
-    const char *const missing[] = {program, "--model_dir", folder, "--http_port=0", "--metrics_port=0",
-                                   NULL};
+    const char *const missing[] = {program,         "--model_dir",      folder,
+                                   "--http_port=0", "--metrics_port=0", NULL};
     expect_failure(missing, 1, "model.json");
     FILE *out = fopen(file, "w");
     assert_non_null(out);
@@ -252,8 +258,8 @@ static void a_wrong_start_ends_with_one_clear_line(void **state)
 
     struct running r = start(NULL);
     (void)snprintf(port, sizeof port, "--http_port=%u", r.http);
-    const char *const busy[] = {program, "--model_dir", model_path, port, "--metrics_port=0",
-                                "--host=127.0.0.1", NULL};
+    const char *const busy[] = {
+        program, "--model_dir", model_path, port, "--metrics_port=0", "--host=127.0.0.1", NULL};
     expect_failure(busy, 1, "in use");
     stop(&r);
 
@@ -267,7 +273,8 @@ static void help_and_version_exit_zero(void **state)
     (void)state;
     char program[512];
     (void)snprintf(program, sizeof program, "%s", process_program("ridged"));
-    const char *const help[] = {program, "--help", NULL}, *const version[] = {program, "--version", NULL};
+    const char *const help[] = {program, "--help", NULL}, *const version[] = {program, "--version",
+                                                                              NULL};
     expect_failure(help, 0, "--model_dir");
     expect_failure(help, 0, "[INFERENCE_SERVICE_NAME]");
     expect_failure(version, 0, "ridged ");

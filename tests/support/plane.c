@@ -1,0 +1,126 @@
+/* The model goes through its artifact, as in production. */
+#include "tests/support/plane.h"
+
+#include "model/model_file.h"
+#include "model/model_internal.h"
+#include "tests/support/process.h"
+#include "tests/support/t.h"
+
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+struct model *plane_model(void)
+{
+    static const struct model_feature features[] = {
+        {"a", {TRANSFORM_STANDARDISE, -10, 10, 0, 1}},
+        {"b", {TRANSFORM_STANDARDISE, -10, 10, 0, 1}},
+    };
+    static const double coefficients[] = {2, 3};
+    struct error err = {0};
+    struct model_figures none = {0, NAN, NAN, NAN}, holdout = {100, 0.25, 0.5, 0.75};
+    struct model_parts parts = {.name = "plane",
+                                .version = "1",
+                                .kind = MODEL_LINEAR,
+                                .target_name = "y",
+                                .target_unit = "",
+                                .features = features,
+                                .feature_count = 2,
+                                .linear = {1, coefficients, 2},
+                                .card = {.rows = 10,
+                                         .data_sha256 = "00000000000000000000000000000000"
+                                                        "00000000000000000000000000000000",
+                                         .penalty = 1,
+                                         .kernel = "none",
+                                         .threads = 1,
+                                         .leave_one_out = none,
+                                         .holdout = holdout}};
+    struct model *model = model_new(&parts, &err);
+    if (model == NULL)
+        fail_msg("%s", err.message);
+    return model;
+}
+
+void plane_init(struct plane *plane)
+{
+    static const struct telemetry_labels labels = {"user01", "kubeflow-user01", "0", "test"};
+    struct error err = {0};
+    char path[600];
+    struct model *model = plane_model();
+    process_folder(plane->folder, sizeof plane->folder);
+    (void)snprintf(path, sizeof path, "%s/model.json", plane->folder);
+    if (!model_save_path(model, path, &err))
+        fail_msg("%s", err.message);
+    model_free(model);
+    assert_non_null(plane->metrics = metrics_new(PLANE_SHARDS));
+    assert_non_null(plane->telemetry = telemetry_new(plane->metrics, &labels));
+    assert_non_null(plane->registry = registry_new(plane->telemetry));
+    if (!registry_load(plane->registry, plane->folder, NULL, &err))
+        fail_msg("%s", err.message);
+    struct api_config config = {.registry = plane->registry,
+                                .telemetry = plane->telemetry,
+                                .metrics = plane->metrics,
+                                .max_rows = PLANE_MAX_ROWS,
+                                .memory_budget_bytes = PLANE_BUDGET,
+                                .shards = PLANE_SHARDS};
+    assert_non_null(plane->api = api_new(&config, &err));
+    assert_non_null(plane->arena = arena_new(16384, 0));
+    api_set_lifecycle(plane->api, API_READY);
+}
+
+void plane_clear(struct plane *plane)
+{
+    arena_free(plane->arena);
+    api_free(plane->api);
+    registry_free(plane->registry);
+    telemetry_free(plane->telemetry);
+    metrics_free(plane->metrics);
+    process_remove(plane->folder);
+}
+
+static enum http_method method_of(const char *name)
+{
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"};
+    for (int i = 0; i < HTTP_OTHER_METHOD; i++)
+        if (strcmp(names[i], name) == 0)
+            return (enum http_method)i;
+    return HTTP_OTHER_METHOD;
+}
+
+const struct response *plane_ask(struct plane *plane, enum api_surface surface, const char *method,
+                                 const char *path, const struct header *headers, struct span body)
+{
+    struct timespec now;
+    arena_reset(plane->arena);
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    /* The request lives in the arena, because the response may point into it. */
+    struct request *request = arena_alloc(plane->arena, sizeof *request);
+    assert_non_null(request);
+    *request =
+        (struct request){.method = method_of(method),
+                         .method_name = {method, strlen(method)},
+                         .path = {path, strlen(path)},
+                         .headers = headers,
+                         .body = body,
+                         .received_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec};
+    while (headers != NULL && headers[request->header_count].name.n > 0)
+        request->header_count++;
+    return api_handle(plane->api, surface, request, plane->arena, 0);
+}
+
+const struct response *plane_post(struct plane *plane, const char *path, const char *body)
+{
+    return plane_ask(plane, API_EVERYTHING, "POST", path, NULL, (struct span){body, strlen(body)});
+}
+
+const struct response *plane_get(struct plane *plane, const char *path)
+{
+    return plane_ask(plane, API_EVERYTHING, "GET", path, NULL, (struct span){"", 0});
+}
+
+const char *plane_text(struct plane *plane, const struct response *response)
+{
+    const char *text = arena_text(plane->arena, response->body.p, response->body.n);
+    assert_non_null(text);
+    return text;
+}

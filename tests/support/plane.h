@@ -1,0 +1,40 @@
+/* plane.h - a whole door with a tiny model behind it, for tests without sockets.
+ *
+ * The model is "plane", version "1": features a and b, f = 1 + 2a + 3b.
+ */
+#ifndef TESTS_SUPPORT_PLANE_H
+#define TESTS_SUPPORT_PLANE_H
+
+#include "server/predictor/api.h"
+
+struct plane {
+    struct metrics *metrics;
+    struct telemetry *telemetry;
+    struct registry *registry;
+    struct api *api;
+    struct arena *arena;
+    char folder[512]; /* holds model.json */
+};
+
+enum { PLANE_SHARDS = 4, PLANE_MAX_ROWS = 1000, PLANE_BUDGET = 8 << 20 };
+
+/* Made and ready; fails the test otherwise. */
+void plane_init(struct plane *plane);
+void plane_clear(struct plane *plane);
+
+/* The model alone; model_free. */
+struct model *plane_model(void);
+
+/* One request through the whole door on the given surface; the arena is reset before. headers is
+ * terminated by an empty name and may be NULL. */
+const struct response *plane_ask(struct plane *plane, enum api_surface surface, const char *method,
+                                 const char *path, const struct header *headers, struct span body);
+
+/* plane_ask on the predict port with no headers and a NUL-terminated body. */
+const struct response *plane_post(struct plane *plane, const char *path, const char *body);
+const struct response *plane_get(struct plane *plane, const char *path);
+
+/* The body as a NUL-terminated text in the arena. */
+const char *plane_text(struct plane *plane, const struct response *response);
+
+#endif
