@@ -213,6 +213,7 @@ static void finishes_what_is_in_flight_when_told_to_stop(void **state)
     assert_int_equal(answer.status, 503);
     predict(r.http, row_body, &answer);
     assert_int_equal(answer.status, 200);
+    assert_non_null(http_answer_header(&answer, "Connection"));
     assert_string_equal(http_answer_header(&answer, "Connection"), "close");
     assert_int_equal(process_wait(r.process, 30), 0);
     process_free(r.process);
