@@ -13,7 +13,7 @@ const char *const model_kind_words[] = {[MODEL_LINEAR] = "linear"};
 
 /* ---- checks ---- */
 
-static bool check_identifier(const char *text, const char *place, struct error *err)
+bool model_check_identifier(const char *text, const char *place, struct error *err)
 {
     static const char letters[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -128,8 +128,8 @@ static bool check_linear(const struct linear_parameters *linear, size_t features
 
 static bool check(const struct model_parts *parts, struct error *err)
 {
-    return check_identifier(parts->name, "name", err) &&
-           check_identifier(parts->version, "version", err) &&
+    return model_check_identifier(parts->name, "name", err) &&
+           model_check_identifier(parts->version, "version", err) &&
            check_line(parts->target_name, 1, "target.name", err) &&
            check_line(parts->target_unit, 0, "target.unit", err) && check_features(parts, err) &&
            check_names_differ(parts, err) &&

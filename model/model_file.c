@@ -51,34 +51,46 @@ struct object {
     size_t count;
 };
 
+#define AT(type, member) offsetof(struct type, member)
+#define FIELD(name, kind, type, member)                                                            \
+    {                                                                                              \
+        name, kind, AT(type, member), 0, NULL, NULL                                                \
+    }
+#define CHARS_FIELD(name, type, member)                                                            \
+    {                                                                                              \
+        name, CHARS, AT(type, member), sizeof(((struct type *)NULL)->member), NULL, NULL           \
+    }
+#define OBJECT_FIELD(name, type, member, object)                                                   \
+    {                                                                                              \
+        name, OBJECT, AT(type, member), 0, NULL, &(object)                                         \
+    }
 #define MEMBERS(fields)                                                                            \
     {                                                                                              \
         (fields), sizeof(fields) / sizeof *(fields)                                                \
     }
-#define AT(type, member) offsetof(struct type, member)
 
 static const struct field figures_fields[] = {
-    {"rows", COUNT, AT(model_figures, rows), 0, NULL, NULL},
-    {"mae", FIGURE, AT(model_figures, mae), 0, NULL, NULL},
-    {"rmse", FIGURE, AT(model_figures, rmse), 0, NULL, NULL},
-    {"r2", FIGURE, AT(model_figures, r2), 0, NULL, NULL},
+    FIELD("rows", COUNT, model_figures, rows),
+    FIELD("mae", FIGURE, model_figures, mae),
+    FIELD("rmse", FIGURE, model_figures, rmse),
+    FIELD("r2", FIGURE, model_figures, r2),
 };
 static const struct object figures = MEMBERS(figures_fields);
 
 static const struct field card_fields[] = {
-    {"rows", COUNT, AT(model_card, rows), 0, NULL, NULL},
-    {"data_sha256", CHARS, AT(model_card, data_sha256), 65, NULL, NULL},
-    {"date", CHARS, AT(model_card, date), 32, NULL, NULL},
-    {"penalty", NUMBER, AT(model_card, penalty), 0, NULL, NULL},
-    {"kernel", CHARS, AT(model_card, kernel), 32, NULL, NULL},
-    {"threads", UNSIGNED, AT(model_card, threads), 0, NULL, NULL},
-    {"leave_one_out", OBJECT, AT(model_card, leave_one_out), 0, NULL, &figures},
-    {"holdout", OBJECT, AT(model_card, holdout), 0, NULL, &figures},
+    FIELD("rows", COUNT, model_card, rows),
+    CHARS_FIELD("data_sha256", model_card, data_sha256),
+    CHARS_FIELD("date", model_card, date),
+    FIELD("penalty", NUMBER, model_card, penalty),
+    CHARS_FIELD("kernel", model_card, kernel),
+    FIELD("threads", UNSIGNED, model_card, threads),
+    OBJECT_FIELD("leave_one_out", model_card, leave_one_out, figures),
+    OBJECT_FIELD("holdout", model_card, holdout, figures),
 };
 static const struct object card = MEMBERS(card_fields);
 
 static const struct field linear_fields[] = {
-    {"intercept", NUMBER, AT(linear_parameters, intercept), 0, NULL, NULL},
+    FIELD("intercept", NUMBER, linear_parameters, intercept),
     {"coefficients", NUMBERS, AT(linear_parameters, coefficients),
      AT(linear_parameters, coefficient_count), NULL, NULL},
 };
@@ -87,37 +99,37 @@ static const struct object linear = MEMBERS(linear_fields);
 static const char *const transform_words[] = {[TRANSFORM_STANDARDISE] = "standardise"};
 static const struct field transform_fields[] = {
     {"kind", WORD, AT(transform, kind), 1, transform_words, NULL},
-    {"mean", NUMBER, AT(transform, mean), 0, NULL, NULL},
-    {"scale", NUMBER, AT(transform, scale), 0, NULL, NULL},
+    FIELD("mean", NUMBER, transform, mean),
+    FIELD("scale", NUMBER, transform, scale),
 };
 static const struct object transform = MEMBERS(transform_fields);
 
 static const struct field feature_fields[] = {
-    {"name", TEXT, AT(model_feature, name), 0, NULL, NULL},
-    {"min", NUMBER, AT(model_feature, transform.min), 0, NULL, NULL},
-    {"max", NUMBER, AT(model_feature, transform.max), 0, NULL, NULL},
-    {"transform", OBJECT, AT(model_feature, transform), 0, NULL, &transform},
+    FIELD("name", TEXT, model_feature, name),
+    FIELD("min", NUMBER, model_feature, transform.min),
+    FIELD("max", NUMBER, model_feature, transform.max),
+    OBJECT_FIELD("transform", model_feature, transform, transform),
 };
 static const struct object feature = MEMBERS(feature_fields);
 
 static const struct field target_fields[] = {
-    {"name", TEXT, AT(model_parts, target_name), 0, NULL, NULL},
-    {"unit", TEXT, AT(model_parts, target_unit), 0, NULL, NULL},
+    FIELD("name", TEXT, model_parts, target_name),
+    FIELD("unit", TEXT, model_parts, target_unit),
 };
 static const struct object target = MEMBERS(target_fields);
 
 /* The digest comes last. */
 static const struct field artifact_fields[] = {
-    {"format_version", VERSION, AT(artifact, format_version), 0, NULL, NULL},
-    {"name", TEXT, AT(artifact, parts.name), 0, NULL, NULL},
-    {"version", TEXT, AT(artifact, parts.version), 0, NULL, NULL},
+    FIELD("format_version", VERSION, artifact, format_version),
+    FIELD("name", TEXT, artifact, parts.name),
+    FIELD("version", TEXT, artifact, parts.version),
     {"kind", WORD, AT(artifact, parts.kind), MODEL_KIND_COUNT, model_kind_words, NULL},
-    {"target", OBJECT, AT(artifact, parts), 0, NULL, &target},
+    OBJECT_FIELD("target", artifact, parts, target),
     {"features", FEATURES, AT(artifact, parts.features), AT(artifact, parts.feature_count), NULL,
      &feature},
-    {"parameters", OBJECT, AT(artifact, parts.linear), 0, NULL, &linear},
-    {"card", OBJECT, AT(artifact, parts.card), 0, NULL, &card},
-    {"sha256", CHARS, AT(artifact, sha256), SHA256_DIGEST_STRING_LENGTH, NULL, NULL},
+    OBJECT_FIELD("parameters", artifact, parts.linear, linear),
+    OBJECT_FIELD("card", artifact, parts.card, card),
+    CHARS_FIELD("sha256", artifact, sha256),
 };
 static const struct object artifact_object = MEMBERS(artifact_fields);
 

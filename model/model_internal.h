@@ -50,6 +50,9 @@ struct model {
     char sha256[65]; /* of the artifact it was loaded from, else "" */
 };
 
+/* Whether text can be a model's name or version; place is for the message. */
+bool model_check_identifier(const char *text, const char *place, struct error *err) MUST_CHECK;
+
 /* Checks and copies the parts. Released with model_free. */
 struct model *model_new(const struct model_parts *parts, struct error *err) MUST_CHECK;
 

@@ -1,67 +1,46 @@
-/* Mean and variance by the corrected two-pass algorithm (Chan, Golub, LeVeque 1983, "Algorithms for
- * computing the sample variance"), row by row for all columns at once, because rows are what is
- * contiguous. The first pass keeps the sum in `mean`; the second the sum of squares in `scale`, and
- * the sum of the deviations, which would be 0 in exact arithmetic, corrects the mean. */
+/* Welford's recurrence (1962, "Note on a method for calculating corrected sums of squares and
+ * products"): one pass, no digits lost far from zero. While learning, `scale` is the sum of squared
+ * deviations from the mean so far. */
 #include "model/transform.h"
 
 #include <float.h>
 #include <math.h>
-#include <stdlib.h>
 
-static void find_means(const double *x, size_t rows, size_t cols, struct transform *t)
+static void take_in(struct transform *t, double n, double x)
 {
-    for (size_t j = 0; j < cols; j++)
-        t[j] = (struct transform){TRANSFORM_STANDARDISE, x[j], x[j], 0, 0};
-    for (size_t i = 0; i < rows; i++, x += cols)
-        for (size_t j = 0; j < cols; j++) {
-            t[j].min = x[j] < t[j].min ? x[j] : t[j].min;
-            t[j].max = x[j] > t[j].max ? x[j] : t[j].max;
-            t[j].mean += x[j];
-        }
-    for (size_t j = 0; j < cols; j++)
-        t[j].mean /= (double)rows;
+    double d = x - t->mean;
+    t->mean += d / n;
+    t->scale += d * (x - t->mean);
+    t->min = x < t->min ? x : t->min;
+    t->max = x > t->max ? x : t->max;
 }
 
-static void sum_deviations(const double *x, size_t rows, size_t cols, struct transform *t,
-                           double *sums)
+void transform_learn(struct transform *t, size_t cols, uint64_t seen, const double *x, size_t rows)
 {
-    for (size_t i = 0; i < rows; i++, x += cols)
-        for (size_t j = 0; j < cols; j++) {
-            double d = x[j] - t[j].mean;
-            sums[j] += d;
-            t[j].scale += d * d;
-        }
+    for (size_t j = 0; seen == 0 && rows > 0 && j < cols; j++)
+        t[j] = (struct transform){TRANSFORM_STANDARDISE, x[j], x[j], x[j], 0};
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++)
+            take_in(&t[j], (double)(seen + i + 1), *x++);
 }
 
-static void finish(struct transform *t, size_t rows, double sum)
+/* A spread that underflows cannot be told from none. */
+static void finish(struct transform *t, double rows)
 {
-    double n = (double)rows, correction = sum / n;
-    t->mean += correction;
-    t->scale = sqrt(fmax(t->scale / n - correction * correction, 0));
-    /* A spread that underflows cannot be told from none. */
-    if (t->min == t->max || t->scale < DBL_MIN) {
-        t->mean = t->min == t->max ? t->min : t->mean;
+    t->scale = sqrt(t->scale / rows);
+    if (t->min == t->max || t->scale < DBL_MIN)
         t->scale = 1;
-    }
 }
 
-bool transform_learn(const double *x, size_t rows, size_t cols, struct transform *t,
-                     struct error *err)
+bool transform_finish(struct transform *t, size_t cols, uint64_t rows, struct error *err)
 {
-    double *sums = calloc(cols, sizeof *sums);
-    if (sums == NULL)
-        return error_set(err, ERR_NO_MEMORY, "out of memory");
-    bool ok = true;
-    find_means(x, rows, cols, t);
-    sum_deviations(x, rows, cols, t, sums);
-    for (size_t j = 0; ok && j < cols; j++) {
-        finish(&t[j], rows, sums[j]);
-        ok = transform_is_valid(&t[j]) ||
-             error_set(err, ERR_NUMERIC,
-                       "column %zu: expected numbers whose squares do not overflow", j);
+    for (size_t j = 0; j < cols; j++) {
+        finish(&t[j], (double)rows);
+        if (!transform_is_valid(&t[j]))
+            return error_set(err, ERR_NUMERIC,
+                             "column %zu: expected numbers whose squares do not overflow", j);
     }
-    free(sums);
-    return ok;
+    return true;
 }
 
 bool transform_is_valid(const struct transform *t)

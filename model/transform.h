@@ -4,8 +4,8 @@
  *          training column. A column that does not vary gets scale 1, so u is 0 there.
  * Does not: clip; the range is kept for those who do, and for people.
  * Threads: no state.
- * Memory:  the caller's arrays; learning borrows one number per column from the heap.
- * Errors:  ERR_NUMERIC when the squares of a column overflow, ERR_NO_MEMORY.
+ * Memory:  the caller's array, one struct per feature; it is also where learning keeps its sums.
+ * Errors:  ERR_NUMERIC when the squares of a column overflow.
  */
 #ifndef MODEL_TRANSFORM_H
 #define MODEL_TRANSFORM_H
@@ -13,6 +13,7 @@
 #include "base/error.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 enum transform_kind { TRANSFORM_STANDARDISE };
 
@@ -23,9 +24,13 @@ struct transform {
     double mean, scale;
 };
 
-/* Learns t[0..cols) from x(rows, cols), row-major and finite, neither count 0. */
-bool transform_learn(const double *x, size_t rows, size_t cols, struct transform *t,
-                     struct error *err) MUST_CHECK;
+/* Takes in rows x(rows, cols), row-major and finite, after `seen` earlier ones (0: starts anew). How
+ * the rows are cut into calls does not change a bit of the result. */
+void transform_learn(struct transform *t, size_t cols, uint64_t seen, const double *x, size_t rows);
+
+/* After the last of `rows` rows, at least one: t[0..cols) is ready for use. */
+bool transform_finish(struct transform *t, size_t cols, uint64_t rows,
+                      struct error *err) MUST_CHECK;
 
 /* True if every number is finite, min <= max and scale is a normal positive number. */
 bool transform_is_valid(const struct transform *t) MUST_CHECK;

@@ -12,7 +12,8 @@ static struct transform learn_one(const double *x, size_t rows)
 {
     struct transform t;
     struct error err = {0};
-    assert_true(transform_learn(x, rows, 1, &t, &err));
+    transform_learn(&t, 1, 0, x, rows);
+    assert_true(transform_finish(&t, 1, rows, &err));
     return t;
 }
 
@@ -22,7 +23,8 @@ static void learn_finds_mean_deviation_and_range_of_every_column(void **state)
     const double x[] = {2, 10, 4, 30, 4, 20, 4, 20, 5, 20, 5, 20, 7, 0, 9, 40};
     struct transform t[2];
     struct error err = {0};
-    assert_true(transform_learn(x, 8, 2, t, &err));
+    transform_learn(t, 2, 0, x, 8);
+    assert_true(transform_finish(t, 2, 8, &err));
     assert_int_equal(t[0].kind, TRANSFORM_STANDARDISE);
     assert_close(t[0].mean, 5.0, 0);
     assert_close(t[0].scale, 2.0, 0);
@@ -99,14 +101,16 @@ static void spread_that_underflows_counts_as_none(void **state)
 static void learn_refuses_a_column_whose_squares_overflow(void **state)
 {
     (void)state;
-    const double squares[] = {1, 1e200, 2, -1e200}, sums[] = {1, 1.7e308, 2, 1.6e308};
+    const double squares[] = {1, 1e200, 2, -1e200}, differences[] = {1, 1.7e308, 2, -1.6e308};
     struct transform t[2];
     struct error err = {0};
-    assert_false(transform_learn(squares, 2, 2, t, &err));
+    transform_learn(t, 2, 0, squares, 2);
+    assert_false(transform_finish(t, 2, 2, &err));
     assert_int_equal(err.code, ERR_NUMERIC);
     assert_contains(err.message, "column 1");
     err = (struct error){0};
-    assert_false(transform_learn(sums, 2, 2, t, &err));
+    transform_learn(t, 2, 0, differences, 2);
+    assert_false(transform_finish(t, 2, 2, &err));
     assert_int_equal(err.code, ERR_NUMERIC);
 }
 
@@ -122,13 +126,35 @@ static void column_learns_the_same_bits_alone_and_beside_others(void **state)
     }
     struct transform t[COLS];
     struct error err = {0};
-    assert_true(transform_learn(x, ROWS, COLS, t, &err));
+    transform_learn(t, COLS, 0, x, ROWS);
+    assert_true(transform_finish(t, COLS, ROWS, &err));
     for (size_t j = 0; j < COLS; j++) {
         for (size_t i = 0; i < ROWS; i++)
             column[i] = x[i * COLS + j];
         struct transform alone = learn_one(column, ROWS);
         assert_memory_equal(&alone.mean, &t[j].mean, sizeof alone.mean);
         assert_memory_equal(&alone.scale, &t[j].scale, sizeof alone.scale);
+    }
+}
+
+static void cut_into_calls_does_not_change_a_bit(void **state)
+{
+    (void)state;
+    enum { ROWS = 50 };
+    double x[ROWS];
+    for (size_t i = 0; i < ROWS; i++)
+        x[i] = 1 / (double)(i * i + 3);
+    struct transform whole = learn_one(x, ROWS);
+    for (size_t cut = 0; cut <= ROWS; cut++) {
+        struct transform t;
+        struct error err = {0};
+        transform_learn(&t, 1, 0, x, cut);
+        transform_learn(&t, 1, cut, x + cut, ROWS - cut);
+        assert_true(transform_finish(&t, 1, ROWS, &err));
+        assert_close(t.mean, whole.mean, 0);
+        assert_close(t.scale, whole.scale, 0);
+        assert_close(t.min, whole.min, 0);
+        assert_close(t.max, whole.max, 0);
     }
 }
 
@@ -170,6 +196,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(spread_that_underflows_counts_as_none),
     cmocka_unit_test(learn_refuses_a_column_whose_squares_overflow),
     cmocka_unit_test(column_learns_the_same_bits_alone_and_beside_others),
+    cmocka_unit_test(cut_into_calls_does_not_change_a_bit),
     cmocka_unit_test(row_applies_each_features_own_transform),
     cmocka_unit_test(is_valid_wants_finite_numbers_and_a_normal_scale),
 };

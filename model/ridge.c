@@ -1,0 +1,649 @@
+/* Let Xc and yc be centred. The penalised solution is beta = (Xc'Xc + lambda)^-1 Xc'yc, and row i's
+ * leave-one-out residual is r_i / (1 - h_i) with h_i = 1/n + xc_i'(Xc'Xc + lambda)^-1 xc_i (Allen
+ * 1974; Golub, Heath and Wahba 1979). Every form of the problem is brought to a basis with rows q_i
+ * in which the inverse is diagonal:
+ *
+ *   Cholesky, one penalty     Xc'Xc + lambda = LL'   q_i = L^-1 xc_i   z = L^-1 Xc'yc   weights 1
+ *   eigenvectors, any number  Xc'Xc = V D V'         q_i = V' xc_i     z = V' Xc'yc     1/(d + lambda)
+ *   dual, rows < columns      Xc Xc' = U D U'        q_i = row i of U  z = U' yc        1/(d + lambda)
+ *
+ * With a_l = sum_j q_ij z_j w_jl and b_l = sum_j q_ij^2 w_jl, two matrix products per block of rows,
+ * the first two have r = yc - a and 1 - h = 1 - 1/n - b; the dual has r = lambda a and
+ * 1 - h = lambda b - 1/n, which is also the form without cancellation when h is close to 1.
+ *
+ * The Gram matrix is summed over rows from which a pilot, the mean of the first block, has been
+ * subtracted, and moved to the true mean at the end. The first block being B of n rows, the pilot is
+ * at most sqrt(n / B) standard deviations off, which bounds the digits that the move can cost. */
+#define _GNU_SOURCE /* dladdr, RTLD_DEFAULT */
+#include "model/ridge.h"
+
+#include "model/matrix.h"
+
+#include <cblas.h>
+#include <dlfcn.h>
+#include <float.h>
+#include <inttypes.h>
+#include <lapacke.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BLOCK_ROWS = 1024,
+    BLOCK_NUMBERS = 1 << 22, /* 32 MB */
+    PATH_POINTS = 25,
+};
+
+/* Below this 1 - h is mostly rounding error, and so is a residual divided by it. */
+static const double remainder_min = 1e-12;
+
+enum form { FORM_CHOLESKY, FORM_EIGEN, FORM_DUAL };
+
+/* One ridge_fit at work. */
+struct fit {
+    const struct ridge_source *source;
+    const struct ridge_options *options;
+    struct ridge *out;
+    enum form form;
+    size_t size;          /* of the factored matrix */
+    struct matrix x, y;   /* a block of rows, (rows, cols) and (rows, 1); dual: all of them */
+    struct matrix factor; /* (size, size), column-major: the sums of products, then L, V or U */
+    struct matrix spread; /* (cols, 1): sum of squares of each centred column */
+    struct matrix xy;     /* (cols, 1): Xc'yc; not in the dual */
+    struct matrix d;      /* (size, 1): eigenvalues, not for Cholesky */
+    struct matrix z;      /* (size, 1) */
+    struct matrix weight; /* (size, penalties): w */
+    struct matrix scaled; /* (size, penalties): z_j w_jl */
+};
+
+/* Leave-one-out errors, summed up block by block. */
+struct tally {
+    struct matrix q;    /* (block rows, size); Cholesky makes q in place, in the fit's x */
+    struct matrix a, b; /* (block rows, penalties) */
+    struct matrix yc;   /* (block rows, 1): centred targets */
+    uint64_t *row;      /* (block rows): the source's row */
+    struct matrix sums; /* (2, penalties): of |e| and of e^2 */
+    uint64_t rows;
+    double sum_y, sum_yy; /* of centred targets */
+};
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- rows ---- */
+
+static size_t block_rows(const struct ridge_source *source)
+{
+    size_t rows = smaller(BLOCK_ROWS, BLOCK_NUMBERS / source->cols);
+    return source->rows < rows ? (size_t)source->rows : rows;
+}
+
+static bool check_finite(const struct fit *f, uint64_t first, size_t at, size_t rows,
+                         struct error *err)
+{
+    for (size_t i = 0; i < rows; i++) {
+        const double *x = matrix_row(&f->x, at + i), y = f->y.data[at + i];
+        for (size_t j = 0; j < f->x.cols; j++)
+            if (!isfinite(x[j]))
+                return error_set(err, ERR_INVALID,
+                                 "x[%" PRIu64 "][%zu]: expected a finite number, got %g", first + i,
+                                 j, x[j]);
+        if (!isfinite(y))
+            return error_set(err, ERR_INVALID, "y[%" PRIu64 "]: expected a finite number, got %g",
+                             first + i, y);
+    }
+    return true;
+}
+
+/* Reads the source's rows from `first` on into the block's rows from `at` on, at least one. */
+static bool read_rows(struct fit *f, uint64_t first, size_t at, size_t *rows, struct error *err)
+{
+    const struct ridge_source *source = f->source;
+    uint64_t left = source->rows - first;
+    size_t max_rows = smaller(left < SIZE_MAX ? (size_t)left : SIZE_MAX, f->x.rows - at);
+    *rows = 0;
+    if (!source->read(source->ctx, first, max_rows, matrix_row(&f->x, at), f->y.data + at, rows,
+                      err))
+        return false;
+    if (*rows == 0 || *rows > max_rows)
+        return error_set(err, ERR_INVALID,
+                         "rows: expected %" PRIu64
+                         ", the source gave %zu of the %zu from row %" PRIu64 " on",
+                         source->rows, *rows, max_rows, first);
+    return check_finite(f, first, at, *rows, err);
+}
+
+/* Means of the block's first rows, relative to its first row so that a constant's is exact. */
+static void find_means(const struct fit *f, size_t rows, double *mean, double *mean_y)
+{
+    size_t cols = f->x.cols;
+    double sum_y = 0, n = (double)rows;
+    memset(mean, 0, cols * sizeof *mean);
+    for (size_t i = 0; i < rows; i++) {
+        const double *x = matrix_row(&f->x, i);
+        for (size_t j = 0; j < cols; j++)
+            mean[j] += x[j] - f->x.data[j];
+        sum_y += f->y.data[i] - f->y.data[0];
+    }
+    for (size_t j = 0; j < cols; j++)
+        mean[j] = f->x.data[j] + mean[j] / n;
+    *mean_y = f->y.data[0] + sum_y / n;
+}
+
+static void centre_rows(struct fit *f, size_t rows)
+{
+    const double *mean = f->out->mean;
+    for (size_t i = 0; i < rows; i++) {
+        double *x = matrix_row(&f->x, i);
+        for (size_t j = 0; j < f->x.cols; j++)
+            x[j] -= mean[j];
+        f->y.data[i] -= f->out->mean_y;
+    }
+}
+
+/* ---- pass 1: sums of products ---- */
+
+/* Adds the block's rows, less the pilot, to the sums. */
+static void add_rows(struct fit *f, size_t rows, double *sum, double *sum_y)
+{
+    int p = (int)f->size, n = (int)rows;
+    for (size_t i = 0; i < rows; i++) {
+        const double *x = matrix_row(&f->x, i);
+        for (size_t j = 0; j < f->size; j++)
+            sum[j] += x[j];
+        *sum_y += f->y.data[i];
+    }
+    cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, p, n, 1, f->x.data, p, 1, f->factor.data,
+                p);
+    cblas_dgemv(CblasColMajor, CblasNoTrans, p, n, 1, f->x.data, p, f->y.data, 1, 1, f->xy.data, 1);
+}
+
+/* Moves the sums, which are about the pilot, to the mean. */
+static void move_to_mean(struct fit *f, double *sum, double sum_y)
+{
+    int p = (int)f->size;
+    double n = (double)f->source->rows;
+    struct ridge *out = f->out;
+    cblas_dsyr(CblasColMajor, CblasLower, p, -1 / n, sum, 1, f->factor.data, p);
+    cblas_daxpy(p, -sum_y / n, sum, 1, f->xy.data, 1);
+    cblas_daxpy(p, 1 / n, sum, 1, out->mean, 1);
+    out->mean_y += sum_y / n;
+    for (size_t j = 0; j < f->size; j++)
+        f->spread.data[j] = f->factor.data[j * f->size + j];
+}
+
+static bool sum_products(struct fit *f, struct error *err)
+{
+    size_t rows = 0;
+    double sum_y = 0;
+    struct matrix sum;
+    bool ok = false;
+    if (!matrix_init(&sum, f->size, 1, err))
+        return false;
+    for (uint64_t first = 0; first < f->source->rows; first += rows) {
+        if (!read_rows(f, first, 0, &rows, err))
+            goto out;
+        if (first == 0)
+            find_means(f, rows, f->out->mean, &f->out->mean_y);
+        centre_rows(f, rows);
+        add_rows(f, rows, sum.data, &sum_y);
+    }
+    move_to_mean(f, sum.data, sum_y);
+    ok = true;
+out:
+    matrix_clear(&sum);
+    return ok;
+}
+
+/* The dual holds all rows, so their true mean comes first. */
+static bool sum_products_dual(struct fit *f, struct error *err)
+{
+    int n = (int)f->size, p = (int)f->x.cols;
+    size_t rows = 0;
+    for (size_t first = 0; first < f->size; first += rows)
+        if (!read_rows(f, first, first, &rows, err))
+            return false;
+    find_means(f, f->size, f->out->mean, &f->out->mean_y);
+    centre_rows(f, f->size);
+    cblas_dsyrk(CblasColMajor, CblasLower, CblasTrans, n, p, 1, f->x.data, p, 0, f->factor.data, n);
+    for (size_t i = 0; i < f->size; i++) {
+        const double *x = matrix_row(&f->x, i);
+        for (size_t j = 0; j < f->x.cols; j++)
+            f->spread.data[j] += x[j] * x[j];
+    }
+    return true;
+}
+
+/* ---- penalties ---- */
+
+static bool check_options(const struct ridge_source *source, const struct ridge_options *options,
+                          struct error *err)
+{
+    size_t count = options->penalty_count;
+    if (source->cols == 0 || source->cols > RIDGE_MAX_COLS)
+        return error_set(err, ERR_INVALID, "columns: expected 1 to %d, got %zu", RIDGE_MAX_COLS,
+                         source->cols);
+    if (source->rows == 0)
+        return error_set(err, ERR_INVALID, "rows: expected at least 1, got 0");
+    if (source->rows < 2 && (count != 1 || options->leave_one_out))
+        return error_set(err, ERR_INVALID, "rows: leave-one-out needs at least 2, got 1");
+    if (count > RIDGE_MAX_PENALTIES)
+        return error_set(err, ERR_INVALID, "penalties: expected at most %d, got %zu",
+                         RIDGE_MAX_PENALTIES, count);
+    for (size_t l = 0; l < count; l++) {
+        double penalty = options->penalties[l];
+        if (!isfinite(penalty) || penalty < 0 || (penalty == 0 && count > 1))
+            return error_set(err, ERR_INVALID,
+                             "penalties[%zu]: expected a finite number above 0, got %g", l,
+                             penalty);
+    }
+    return true;
+}
+
+/* Fills in the penalties, whose default path needs the spread of the columns. */
+static bool set_penalties(struct fit *f, struct error *err)
+{
+    struct ridge *out = f->out;
+    double trace = 0;
+    for (size_t j = 0; j < out->cols; j++)
+        trace += f->spread.data[j];
+    if (!isfinite(trace))
+        return error_set(err, ERR_NUMERIC, "columns: their squares exceed the largest double");
+    double scale = trace > 0 ? trace / (double)out->cols : 1;
+    for (size_t l = 0; l < out->penalty_count; l++)
+        out->penalties[l] = f->options->penalty_count > 0 ? f->options->penalties[l]
+                                                          : scale * pow(10, (double)l / 2 - 8);
+    return true;
+}
+
+/* ---- factors ---- */
+
+static bool undetermined(double penalty, const char *why, struct error *err)
+{
+    return error_set(err, ERR_NUMERIC, "penalty %g leaves the coefficients undetermined: %s",
+                     penalty, why);
+}
+
+static bool factored(const char *routine, lapack_int info, struct error *err)
+{
+    if (info == 0)
+        return true;
+    if (info == LAPACK_WORK_MEMORY_ERROR || info == LAPACK_TRANSPOSE_MEMORY_ERROR)
+        return error_set(err, ERR_NO_MEMORY, "%s: out of memory", routine);
+    return error_set(err, ERR_NUMERIC, "%s: failed with status %d", routine, (int)info);
+}
+
+static bool factor_cholesky(struct fit *f, struct error *err)
+{
+    lapack_int p = (lapack_int)f->size;
+    double *l = f->factor.data, penalty = f->out->penalties[0], condition = 0;
+    for (size_t j = 0; j < f->size; j++)
+        l[j * f->size + j] += penalty;
+    double norm = LAPACKE_dlansy(LAPACK_COL_MAJOR, '1', 'L', p, l, p);
+    lapack_int info = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', p, l, p);
+    if (info == 0)
+        info = LAPACKE_dpocon(LAPACK_COL_MAJOR, 'L', p, l, p, norm, &condition);
+    if (info > 0 || (info == 0 && condition < DBL_EPSILON))
+        return undetermined(penalty, "the columns are linearly dependent", err);
+    if (!factored("Cholesky", info, err))
+        return false;
+    memcpy(f->z.data, f->xy.data, f->size * sizeof(double));
+    cblas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, p, l, p, f->z.data, 1);
+    for (size_t j = 0; j < f->size; j++) {
+        f->weight.data[j] = 1;
+        f->scaled.data[j] = f->z.data[j];
+    }
+    return true;
+}
+
+static bool factor_eigen(struct fit *f, struct error *err)
+{
+    int m = (int)f->size;
+    size_t count = f->out->penalty_count;
+    const double *right = f->form == FORM_DUAL ? f->y.data : f->xy.data;
+    if (f->form == FORM_DUAL && f->out->penalties[0] == 0)
+        return undetermined(0, "there are fewer rows than columns", err);
+    if (!factored("eigenvectors",
+                  LAPACKE_dsyevd(LAPACK_COL_MAJOR, 'V', 'L', m, f->factor.data, m, f->d.data), err))
+        return false;
+    cblas_dgemv(CblasColMajor, CblasTrans, m, m, 1, f->factor.data, m, right, 1, 0, f->z.data, 1);
+    for (size_t j = 0; j < f->size; j++) {
+        /* the matrix is semidefinite: below 0 is rounding error */
+        double d = fmax(f->d.data[j], 0);
+        for (size_t l = 0; l < count; l++) {
+            double weight = 1 / (d + f->out->penalties[l]);
+            matrix_row(&f->weight, j)[l] = weight;
+            matrix_row(&f->scaled, j)[l] = f->z.data[j] * weight;
+        }
+    }
+    return true;
+}
+
+/* ---- pass 2: leave-one-out ---- */
+
+static bool tally_init(struct tally *t, const struct fit *f, struct error *err)
+{
+    size_t rows = block_rows(f->source), count = f->out->penalty_count;
+    t->row = calloc(rows, sizeof *t->row);
+    if (t->row == NULL)
+        return error_set(err, ERR_NO_MEMORY, "leave-one-out: out of memory");
+    return (f->form == FORM_CHOLESKY || matrix_init(&t->q, rows, f->size, err)) &&
+           matrix_init(&t->a, rows, count, err) && matrix_init(&t->b, rows, count, err) &&
+           matrix_init(&t->yc, rows, 1, err) && matrix_init(&t->sums, 2, count, err);
+}
+
+static void tally_clear(struct tally *t)
+{
+    matrix_clear(&t->q);
+    matrix_clear(&t->a);
+    matrix_clear(&t->b);
+    matrix_clear(&t->yc);
+    matrix_clear(&t->sums);
+    free(t->row);
+}
+
+/* Picks the judged rows of the block that begins with row `first`; the dual has them centred and in
+ * place, otherwise they are moved to the front of the block. Returns how many there are. */
+static size_t pick_rows(struct fit *f, struct tally *t, uint64_t first, size_t rows)
+{
+    const struct ridge_options *options = f->options;
+    const double *mean = f->out->mean;
+    size_t picked = 0;
+    for (size_t i = 0; i < rows; i++) {
+        if (options->judged != NULL && !options->judged(options->judged_ctx, first + i))
+            continue;
+        t->row[picked] = first + i;
+        if (f->form == FORM_DUAL) {
+            t->yc.data[picked++] = f->y.data[first + i];
+            continue;
+        }
+        const double *from = matrix_row(&f->x, i);
+        double *to = matrix_row(&f->x, picked);
+        for (size_t j = 0; j < f->x.cols; j++)
+            to[j] = from[j] - mean[j];
+        t->yc.data[picked++] = f->y.data[i] - f->out->mean_y;
+    }
+    return picked;
+}
+
+/* The picked rows in the basis of the factor, (rows, size), row-major. */
+static double *project_rows(struct fit *f, struct tally *t, size_t rows)
+{
+    int n = (int)rows, m = (int)f->size;
+    const double *factor = f->factor.data;
+    switch (f->form) {
+    case FORM_CHOLESKY: /* row-major, the lower L is the upper L' */
+        cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasNonUnit, n, m, 1,
+                    factor, m, f->x.data, m);
+        return f->x.data;
+    case FORM_EIGEN:
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, m, m, 1, f->x.data, m, factor, m, 0,
+                    t->q.data, m);
+        return t->q.data;
+    case FORM_DUAL:
+        for (size_t i = 0; i < rows; i++)
+            cblas_dcopy(m, factor + t->row[i], m, matrix_row(&t->q, i), 1);
+        break;
+    }
+    return t->q.data;
+}
+
+/* Turns row i of a into leave-one-out residuals and adds them up. */
+static void judge_row(const struct fit *f, struct tally *t, size_t i)
+{
+    size_t count = f->out->penalty_count;
+    double *residual = matrix_row(&t->a, i), *b = matrix_row(&t->b, i), yc = t->yc.data[i];
+    double mean_part = 1 / (double)f->source->rows;
+    for (size_t l = 0; l < count; l++) {
+        double penalty = f->out->penalties[l];
+        double r = f->form == FORM_DUAL ? penalty * residual[l] : yc - residual[l];
+        double left = f->form == FORM_DUAL ? penalty * b[l] - mean_part : 1 - mean_part - b[l];
+        residual[l] = left > remainder_min ? r / left : INFINITY;
+        matrix_row(&t->sums, 0)[l] += fabs(residual[l]);
+        matrix_row(&t->sums, 1)[l] += residual[l] * residual[l];
+    }
+    t->sum_y += yc;
+    t->sum_yy += yc * yc;
+    t->rows++;
+}
+
+static bool judge_rows(struct fit *f, struct tally *t, uint64_t first, size_t rows,
+                       struct error *err)
+{
+    const struct ridge_options *options = f->options;
+    size_t picked = pick_rows(f, t, first, rows), count = f->out->penalty_count;
+    int n = (int)picked, m = (int)f->size, k = (int)count;
+    if (picked == 0)
+        return true;
+    double *q = project_rows(f, t, picked);
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, k, m, 1, q, m, f->scaled.data, k, 0,
+                t->a.data, k);
+    for (size_t i = 0; i < picked * f->size; i++)
+        q[i] *= q[i];
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, k, m, 1, q, m, f->weight.data, k, 0,
+                t->b.data, k);
+    for (size_t i = 0; i < picked; i++) {
+        judge_row(f, t, i);
+        if (options->residuals != NULL && !options->residuals(options->residuals_ctx, t->row[i],
+                                                              matrix_row(&t->a, i), count, err))
+            return false;
+    }
+    return true;
+}
+
+static void set_figures(const struct tally *t, struct ridge *out)
+{
+    double n = (double)t->rows, total = t->sum_yy - t->sum_y * t->sum_y / n;
+    for (size_t l = 0; l < out->penalty_count && t->rows > 0; l++) {
+        double absolute = matrix_row(&t->sums, 0)[l], square = matrix_row(&t->sums, 1)[l];
+        out->leave_one_out[l] = (struct ridge_figures){
+            .rows = t->rows,
+            .mae = absolute / n,
+            .rmse = sqrt(square / n),
+            .r2 = total > 0 ? 1 - square / total : NAN,
+        };
+    }
+}
+
+static bool choose_penalty(struct ridge *out, struct error *err)
+{
+    size_t best = 0;
+    for (size_t l = 1; l < out->penalty_count; l++) {
+        double error = out->leave_one_out[l].rmse, least = out->leave_one_out[best].rmse;
+        if (error < least || (error == least && out->penalties[l] > out->penalties[best]))
+            best = l;
+    }
+    out->chosen = best;
+    out->penalty = out->penalties[best];
+    if (out->penalty_count == 1)
+        return true;
+    if (out->leave_one_out[best].rows == 0)
+        return error_set(err, ERR_INVALID, "penalties: no row is judged, so none can be chosen");
+    if (!isfinite(out->leave_one_out[best].rmse))
+        return error_set(err, ERR_NUMERIC,
+                         "penalties: none has a finite leave-one-out error, expected larger ones");
+    return true;
+}
+
+static bool leave_one_out(struct fit *f, struct error *err)
+{
+    struct tally t = {.rows = 0};
+    bool ok = false;
+    size_t block = block_rows(f->source), rows = 0;
+    if (!tally_init(&t, f, err))
+        goto out;
+    for (uint64_t first = 0; first < f->source->rows; first += rows) {
+        if (f->form == FORM_DUAL)
+            rows = smaller(block, f->size - (size_t)first);
+        else if (!read_rows(f, first, 0, &rows, err))
+            goto out;
+        if (!judge_rows(f, &t, first, rows, err))
+            goto out;
+    }
+    set_figures(&t, f->out);
+    ok = true;
+out:
+    tally_clear(&t);
+    return ok;
+}
+
+/* ---- the fit ---- */
+
+static bool fit_init(struct fit *f, struct error *err)
+{
+    const struct ridge_source *source = f->source;
+    size_t cols = source->cols, count = f->out->penalty_count;
+    if (source->rows < cols)
+        f->form = FORM_DUAL;
+    else
+        f->form = count == 1 ? FORM_CHOLESKY : FORM_EIGEN;
+    f->size = f->form == FORM_DUAL ? (size_t)source->rows : cols;
+    size_t held = f->form == FORM_DUAL ? f->size : block_rows(source);
+    return matrix_init(&f->x, held, cols, err) && matrix_init(&f->y, held, 1, err) &&
+           matrix_init(&f->factor, f->size, f->size, err) &&
+           matrix_init(&f->spread, cols, 1, err) && matrix_init(&f->xy, cols, 1, err) &&
+           matrix_init(&f->d, f->size, 1, err) && matrix_init(&f->z, f->size, 1, err) &&
+           matrix_init(&f->weight, f->size, count, err) &&
+           matrix_init(&f->scaled, f->size, count, err);
+}
+
+static void fit_clear(struct fit *f)
+{
+    matrix_clear(&f->x);
+    matrix_clear(&f->y);
+    matrix_clear(&f->factor);
+    matrix_clear(&f->spread);
+    matrix_clear(&f->xy);
+    matrix_clear(&f->d);
+    matrix_clear(&f->z);
+    matrix_clear(&f->weight);
+    matrix_clear(&f->scaled);
+}
+
+static bool ridge_init(struct ridge *r, size_t cols, size_t count, struct error *err)
+{
+    *r = (struct ridge){
+        .cols = cols,
+        .penalty_count = count,
+        .beta = calloc(cols, sizeof *r->beta),
+        .mean = calloc(cols, sizeof *r->mean),
+        .penalties = calloc(count, sizeof *r->penalties),
+        .leave_one_out = calloc(count, sizeof *r->leave_one_out),
+    };
+    if (r->beta == NULL || r->mean == NULL || r->penalties == NULL || r->leave_one_out == NULL)
+        return error_set(err, ERR_NO_MEMORY, "ridge: out of memory for %zu columns", cols);
+    for (size_t l = 0; l < count; l++)
+        r->leave_one_out[l] = (struct ridge_figures){0, NAN, NAN, NAN};
+    return true;
+}
+
+/* beta of the chosen penalty, from the basis back to the columns. */
+static bool set_coefficients(struct fit *f, struct error *err)
+{
+    struct ridge *out = f->out;
+    int m = (int)f->size, p = (int)out->cols, count = (int)out->penalty_count;
+    const double *factor = f->factor.data, *chosen = f->scaled.data + out->chosen;
+    switch (f->form) {
+    case FORM_CHOLESKY:
+        cblas_dcopy(p, chosen, 1, out->beta, 1);
+        cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, p, factor, p, out->beta,
+                    1);
+        break;
+    case FORM_EIGEN:
+        cblas_dgemv(CblasColMajor, CblasNoTrans, p, p, 1, factor, p, chosen, count, 0, out->beta,
+                    1);
+        break;
+    case FORM_DUAL:
+        cblas_dgemv(CblasColMajor, CblasNoTrans, m, m, 1, factor, m, chosen, count, 0, f->z.data,
+                    1);
+        cblas_dgemv(CblasColMajor, CblasNoTrans, p, m, 1, f->x.data, p, f->z.data, 1, 0, out->beta,
+                    1);
+        break;
+    }
+    out->intercept = out->mean_y;
+    for (size_t j = 0; j < out->cols; j++) {
+        if (f->spread.data[j] == 0)
+            out->beta[j] = 0; /* eigenvectors of equal eigenvalues may mix it with others */
+        out->intercept -= out->mean[j] * out->beta[j];
+        if (!isfinite(out->beta[j]))
+            return error_set(err, ERR_NUMERIC, "beta[%zu]: not a finite number", j);
+    }
+    return isfinite(out->intercept) ||
+           error_set(err, ERR_NUMERIC, "intercept: not a finite number");
+}
+
+static bool fit(struct fit *f, struct error *err)
+{
+    if (!fit_init(f, err))
+        return false;
+    if (!(f->form == FORM_DUAL ? sum_products_dual(f, err) : sum_products(f, err)))
+        return false;
+    if (!set_penalties(f, err))
+        return false;
+    if (!(f->form == FORM_CHOLESKY ? factor_cholesky(f, err) : factor_eigen(f, err)))
+        return false;
+    if ((f->out->penalty_count > 1 || f->options->leave_one_out) && !leave_one_out(f, err))
+        return false;
+    return choose_penalty(f->out, err) && set_coefficients(f, err);
+}
+
+bool ridge_fit(const struct ridge_source *source, const struct ridge_options *options,
+               struct ridge *out, struct error *err)
+{
+    static const struct ridge_options defaults = {.penalty_count = 0};
+    if (options == NULL)
+        options = &defaults;
+    size_t count = options->penalty_count > 0 ? options->penalty_count : PATH_POINTS;
+    struct fit f = {.source = source, .options = options, .out = out};
+    *out = (struct ridge){.cols = 0};
+    bool ok = check_options(source, options, err) && ridge_init(out, source->cols, count, err) &&
+              fit(&f, err);
+    fit_clear(&f);
+    if (!ok)
+        ridge_clear(out);
+    return ok;
+}
+
+void ridge_clear(struct ridge *r)
+{
+    free(r->beta);
+    free(r->mean);
+    free(r->penalties);
+    free(r->leave_one_out);
+    *r = (struct ridge){.cols = 0};
+}
+
+/* ---- what did the work ---- */
+
+/* Whether the dpotrf that LAPACKE calls lives in the same file as OpenBLAS, or in the liblapack that
+ * distributions build from it and keep in a folder of its name. */
+static bool lapack_is_openblas(void)
+{
+    Dl_info lapack, blas;
+    void *dpotrf = dlsym(RTLD_DEFAULT, "dpotrf_");
+    void *name = dlsym(RTLD_DEFAULT, "openblas_get_corename");
+    if (dpotrf == NULL || name == NULL) /* linked statically: no telling, and no way to swap it */
+        return true;
+    return dladdr(dpotrf, &lapack) != 0 && dladdr(name, &blas) != 0 &&
+           (lapack.dli_fbase == blas.dli_fbase || strstr(lapack.dli_fname, "openblas") != NULL);
+}
+
+void ridge_kernel(char text[RIDGE_KERNEL_MAX])
+{
+    const char *suffix = lapack_is_openblas() ? "" : ", foreign LAPACK";
+    snprintf(text, RIDGE_KERNEL_MAX, "%.*s%s", (int)(RIDGE_KERNEL_MAX - 1 - strlen(suffix)),
+             openblas_get_corename(), suffix);
+}
+
+unsigned ridge_threads(void)
+{
+    return (unsigned)openblas_get_num_threads();
+}
+
+void ridge_set_threads(unsigned threads)
+{
+    openblas_set_num_threads(threads == 0 ? 1 : (int)threads);
+}

@@ -1,0 +1,885 @@
+/* Artifacts are made by hand here and sealed with a digest of the test's own, so that reader and
+ * writer are each held against text, not only against one another. */
+#define _GNU_SOURCE /* fmemopen beside seteuid */
+#include "model/model_file.h"
+
+#include "model/model_internal.h"
+#include "tests/support/process.h"
+#include "tests/support/t.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <sha2.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SHA "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+/* All but the last line. */
+static const char *const good =
+    "{\"format_version\":1,\n"
+    "\"name\":\"houses\",\n"
+    "\"version\":\"1.0-rc_2\",\n"
+    "\"kind\":\"linear\",\n"
+    "\"target\":{\"name\":\"price\",\"unit\":\"100000 USD\"},\n"
+    "\"features\":["
+    "{\"name\":\"rooms\",\"min\":1.0,\"max\":9.0,"
+    "\"transform\":{\"kind\":\"standardise\",\"mean\":5.0,\"scale\":2.0}},"
+    "{\"name\":\"age \\\"\xc3\xa4\\\"\",\"min\":-0.0,\"max\":1e+300,"
+    "\"transform\":{\"kind\":\"standardise\",\"mean\":40.0,\"scale\":16.0}}],\n"
+    "\"parameters\":{\"intercept\":7.0,\"coefficients\":[3.0,-1.0]},\n"
+    "\"card\":{\"rows\":18446744073709551615,\"data_sha256\":\"" SHA
+    "\","
+    "\"date\":\"2026-11-24\",\"penalty\":0.1,\"kernel\":\"Haswell\",\"threads\":4,"
+    "\"leave_one_out\":{\"rows\":10,\"mae\":0.5,\"rmse\":0.75,\"r2\":0.25},"
+    "\"holdout\":{\"rows\":0,\"mae\":null,\"rmse\":null,\"r2\":null}},\n";
+
+enum { TEXT_MAX = 4096, LAST_LINE = 77 };
+
+struct artifact {
+    char *text;
+    size_t n;
+};
+
+/* body and the last line that belongs to it; text is the caller's to free. */
+static struct artifact seal(const char *body, size_t n)
+{
+    char hex[SHA256_DIGEST_STRING_LENGTH];
+    struct artifact a = {malloc(n + LAST_LINE + 1), n + LAST_LINE};
+    memcpy(a.text, body, n);
+    (void)SHA256Data((const uint8_t *)body, n, hex);
+    (void)sprintf(a.text + n, "\"sha256\":\"%s\"}\n", hex);
+    return a;
+}
+
+static struct model *load(const char *text, size_t n, struct error *err)
+{
+    char *copy = malloc(n > 0 ? n : 1);
+    memcpy(copy, text, n);
+    FILE *in = n > 0 ? fmemopen(copy, n, "rb") : fopen("/dev/null", "rb");
+    assert_non_null(in);
+    struct model *model = model_load(in, "test.json", err);
+    (void)fclose(in);
+    free(copy);
+    return model;
+}
+
+static struct model *load_sealed(const char *body, struct error *err)
+{
+    struct artifact a = seal(body, strlen(body));
+    struct model *model = load(a.text, a.n, err);
+    free(a.text);
+    return model;
+}
+
+static struct model *load_good(void)
+{
+    struct error err = {0};
+    struct model *model = load_sealed(good, &err);
+    if (model == NULL)
+        fail_msg("%s", err.message);
+    return model;
+}
+
+/* good with the first `old` replaced. */
+static void replace(char *out, const char *old, const char *new)
+{
+    const char *at = strstr(good, old);
+    if (at == NULL)
+        fail_msg("the artifact has no %s", old);
+    int n = snprintf(out, TEXT_MAX, "%.*s%s%s", (int)(at - good), good, new, at + strlen(old));
+    assert_in_range(n, 1, TEXT_MAX - 1);
+}
+
+static void assert_refused(const char *body, enum error_code code, const char *part)
+{
+    struct error err = {0};
+    struct model *model = load_sealed(body, &err);
+    if (model != NULL)
+        fail_msg("accepted: %s", body);
+    assert_contains(err.message, "test.json: ");
+    assert_contains(err.message, part);
+    assert_int_equal(err.code, code);
+}
+
+static struct artifact save(const struct model *model)
+{
+    struct artifact a = {NULL, 0};
+    struct error err = {0};
+    FILE *out = open_memstream(&a.text, &a.n);
+    if (!model_save(model, out, &err))
+        fail_msg("%s", err.message);
+    (void)fclose(out);
+    return a;
+}
+
+/* ---- there and back ---- */
+
+static void load_reads_every_member(void **state)
+{
+    (void)state;
+    const double x[] = {7, 56};
+    double min, max, y;
+    struct model *model = load_good();
+    const struct model_card *card = model_card(model);
+    assert_string_equal(model_name(model), "houses");
+    assert_string_equal(model_version(model), "1.0-rc_2");
+    assert_string_equal(model_kind(model), "linear");
+    assert_string_equal(model_target_name(model), "price");
+    assert_string_equal(model_target_unit(model), "100000 USD");
+    assert_int_equal(model_feature_count(model), 2);
+    assert_string_equal(model_feature_name(model, 0), "rooms");
+    assert_string_equal(model_feature_name(model, 1), "age \"\xc3\xa4\"");
+    model_feature_range(model, 1, &min, &max);
+    assert_close(min, -0.0, 0);
+    assert_close(max, 1e300, 0);
+    model_predict(model, 1, x, &y);
+    assert_close(y, 9.0, 0);
+    assert_true(card->rows == UINT64_MAX);
+    assert_string_equal(card->data_sha256, SHA);
+    assert_string_equal(card->date, "2026-11-24");
+    assert_close(card->penalty, 0.1, 0);
+    assert_string_equal(card->kernel, "Haswell");
+    assert_int_equal(card->threads, 4);
+    assert_int_equal(card->leave_one_out.rows, 10);
+    assert_close(card->leave_one_out.mae, 0.5, 0);
+    assert_close(card->leave_one_out.rmse, 0.75, 0);
+    assert_close(card->leave_one_out.r2, 0.25, 0);
+    assert_int_equal(card->holdout.rows, 0);
+    assert_true(isnan(card->holdout.mae) && isnan(card->holdout.rmse) && isnan(card->holdout.r2));
+    model_free(model);
+}
+
+static void save_writes_the_very_bytes_that_were_loaded(void **state)
+{
+    (void)state;
+    struct artifact expected = seal(good, strlen(good));
+    struct model *model = load_good();
+    struct artifact a = save(model);
+    assert_int_equal(a.n, expected.n);
+    assert_memory_equal(a.text, expected.text, a.n);
+    /* model_sha256 is what the last line says. */
+    assert_memory_equal(expected.text + expected.n - 3 - 64, model_sha256(model), 64);
+    model_free(model);
+    free(a.text);
+    free(expected.text);
+}
+
+static uint64_t next_random(uint64_t *seed)
+{
+    *seed += 0x9e3779b97f4a7c15u;
+    uint64_t z = (*seed ^ *seed >> 30) * 0xbf58476d1ce4e5b9u;
+    return (z ^ z >> 27) * 0x94d049bb133111ebu;
+}
+
+/* Any finite double, every exponent as likely as the others. */
+static double any_double(uint64_t *seed)
+{
+    for (;;) {
+        uint64_t bits = next_random(seed);
+        double value;
+        memcpy(&value, &bits, sizeof value);
+        if (isfinite(value))
+            return value;
+    }
+}
+
+static void assert_same_transform(const struct transform *a, const struct transform *b)
+{
+    assert_int_equal(a->kind, b->kind);
+    assert_close(a->min, b->min, 0);
+    assert_close(a->max, b->max, 0);
+    assert_close(a->mean, b->mean, 0);
+    assert_close(a->scale, b->scale, 0);
+}
+
+static void saved_numbers_come_back_bit_by_bit(void **state)
+{
+    (void)state;
+    enum { FEATURES = 50 };
+    uint64_t seed = 3;
+    for (int round = 0; round < 20; round++) {
+        struct model_feature features[FEATURES];
+        double coefficients[FEATURES], x[FEATURES], y[2];
+        char names[FEATURES][8];
+        struct error err = {0};
+        for (size_t j = 0; j < FEATURES; j++) {
+            double scale = fabs(any_double(&seed)) + 0x1p-1022;
+            (void)snprintf(names[j], sizeof names[j], "f%zu", j);
+            features[j] = (struct model_feature){
+                names[j], {TRANSFORM_STANDARDISE, -1e308, 1e308, any_double(&seed), scale}};
+            coefficients[j] = any_double(&seed);
+            x[j] = features[j].transform.mean + scale / 3;
+        }
+        struct model_parts parts = {.name = "m",
+                                    .version = "1",
+                                    .target_name = "y",
+                                    .target_unit = "",
+                                    .features = features,
+                                    .feature_count = FEATURES,
+                                    .linear = {any_double(&seed), coefficients, FEATURES},
+                                    .card = {.data_sha256 = SHA, .penalty = 5e-324}};
+        struct model *model = model_new(&parts, &err);
+        assert_non_null(model);
+        struct artifact a = save(model), again;
+        struct model *loaded = load(a.text, a.n, &err);
+        assert_non_null(loaded);
+        assert_memory_equal(loaded->parts.linear.coefficients, coefficients, sizeof coefficients);
+        for (size_t j = 0; j < FEATURES; j++)
+            assert_same_transform(&loaded->parts.features[j].transform, &features[j].transform);
+        model_predict(model, 1, x, &y[0]);
+        model_predict(loaded, 1, x, &y[1]);
+        assert_memory_equal(&y[0], &y[1], sizeof y[0]);
+        again = save(loaded);
+        assert_int_equal(again.n, a.n);
+        assert_memory_equal(again.text, a.text, a.n);
+        model_free(model);
+        model_free(loaded);
+        free(a.text);
+        free(again.text);
+    }
+}
+
+/* ---- members ---- */
+
+/* Text that can be cut out, and the path of the member whose loss that is. */
+static const char *const members[][2] = {
+    {"\"format_version\":1,", "format_version"},
+    {"\"name\":\"houses\",", "name"},
+    {"\"version\":\"1.0-rc_2\",", "version"},
+    {"\"kind\":\"linear\",", "kind"},
+    {"\"target\":{\"name\":\"price\",\"unit\":\"100000 USD\"},", "target"},
+    {"\"name\":\"price\",", "target.name"},
+    {",\"unit\":\"100000 USD\"", "target.unit"},
+    {"\"name\":\"rooms\",", "features[0].name"},
+    {"\"min\":1.0,", "features[0].min"},
+    {"\"max\":1e+300,", "features[1].max"},
+    {",\"transform\":{\"kind\":\"standardise\",\"mean\":40.0,\"scale\":16.0}",
+     "features[1].transform"},
+    {"\"kind\":\"standardise\",", "features[0].transform.kind"},
+    {"\"mean\":5.0,", "features[0].transform.mean"},
+    {",\"scale\":16.0", "features[1].transform.scale"},
+    {"\"parameters\":{\"intercept\":7.0,\"coefficients\":[3.0,-1.0]},", "parameters"},
+    {"\"intercept\":7.0,", "parameters.intercept"},
+    {",\"coefficients\":[3.0,-1.0]", "parameters.coefficients"},
+    {"\"rows\":18446744073709551615,", "card.rows"},
+    {"\"data_sha256\":\"" SHA "\",", "card.data_sha256"},
+    {"\"date\":\"2026-11-24\",", "card.date"},
+    {"\"penalty\":0.1,", "card.penalty"},
+    {"\"kernel\":\"Haswell\",", "card.kernel"},
+    {"\"threads\":4,", "card.threads"},
+    {",\"holdout\":{\"rows\":0,\"mae\":null,\"rmse\":null,\"r2\":null}", "card.holdout"},
+    {"\"rows\":10,", "card.leave_one_out.rows"},
+    {"\"mae\":0.5,", "card.leave_one_out.mae"},
+    {"\"rmse\":null,", "card.holdout.rmse"},
+    {",\"r2\":0.25", "card.leave_one_out.r2"},
+};
+enum { MEMBER_COUNT = sizeof members / sizeof *members };
+
+static void missing_member_is_named(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < MEMBER_COUNT; i++) {
+        char body[TEXT_MAX], part[256];
+        replace(body, members[i][0], "");
+        (void)snprintf(part, sizeof part, ": %s: missing", members[i][1]);
+        assert_refused(body, ERR_INVALID, part);
+    }
+    /* cut out of the list of features, the member is no longer in the table above */
+    assert_refused("{\"features\":[],\n", ERR_INVALID, "format_version: missing");
+}
+
+static void member_that_is_there_twice_is_named(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < MEMBER_COUNT; i++) {
+        char body[TEXT_MAX], part[256], twice[2 * 300];
+        (void)snprintf(twice, sizeof twice, "%s%s", members[i][0], members[i][0]);
+        replace(body, members[i][0], twice);
+        (void)snprintf(part, sizeof part, ": %s: expected once, got it twice", members[i][1]);
+        assert_refused(body, ERR_INVALID, part);
+    }
+    char body[TEXT_MAX];
+    replace(body, "\"name\"", "\"sha256\":\"" SHA "\",\"name\"");
+    assert_refused(body, ERR_INVALID, "sha256: expected once");
+}
+
+static void unknown_member_is_ignored_wherever_it_is(void **state)
+{
+    (void)state;
+    static const char *const unknown =
+        "\"later\":{\"a\":[1e999,{\"b\":\"\\ud83d\\ude00\"},[]],\"\":null},";
+    for (size_t i = 0; i < MEMBER_COUNT; i++) {
+        char body[TEXT_MAX], with[1024];
+        bool comma = members[i][0][0] == ',';
+        (void)snprintf(with, sizeof with, "%s%s%s", comma ? "," : "", unknown,
+                       members[i][0] + comma);
+        replace(body, members[i][0], with);
+        struct error err = {0};
+        struct model *model = load_sealed(body, &err);
+        if (model == NULL)
+            fail_msg("%s: %s", members[i][1], err.message);
+        model_free(model);
+    }
+}
+
+static void member_of_the_wrong_type_is_named(void **state)
+{
+    (void)state;
+    static const char *const values[] = {"true", "\"5\"", "[]", "{}",
+                                         "null", "-1e",   "7",  "\"\\u0000\""};
+    for (size_t i = 0; i < MEMBER_COUNT; i++)
+        for (size_t j = 0; j < sizeof values / sizeof *values; j++) {
+            char body[TEXT_MAX], with[512], part[256];
+            const char *old = members[i][0], *value = strchr(old, ':') + 1;
+            bool text = *value == '"', comma_behind = old[0] != ',';
+            bool figure = strstr(members[i][1], "mae") != NULL ||
+                          strstr(members[i][1], "mse") != NULL ||
+                          strstr(members[i][1], "r2") != NULL;
+            if ((text && j == 1) || (!text && *value != '{' && *value != '[' && j == 6) ||
+                (figure && j == 4))
+                continue; /* the right type */
+            if (*value == '[' && j == 2)
+                continue; /* the right type, too short */
+            (void)snprintf(with, sizeof with, "%.*s%s%s", (int)(value - old), old, values[j],
+                           comma_behind ? "," : "");
+            replace(body, old, with);
+            /* What is not JSON is found while the elements are counted. */
+            bool counting = j == 5 && members[i][1][0] == 'f' && members[i][1][1] == 'e';
+            (void)snprintf(part, sizeof part, ": %s", counting ? "features" : members[i][1]);
+            assert_refused(body, ERR_INVALID, part);
+        }
+}
+
+static void bad_value_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *old, *new, *part;
+        enum error_code code;
+    } cases[] = {
+        {"_version\":1,", "_version\":2,", "format_version: expected 1, got 2", ERR_INVALID},
+        {"_version\":1,", "_version\":1.0,", "format_version: byte 18", ERR_INVALID},
+        {"_version\":1,", "_version\":-1,", "format_version: byte", ERR_INVALID},
+        {"houses", "", ": name: expected 1 to 255", ERR_INVALID},
+        {"houses", "a/b", ": name: expected 1 to 255", ERR_INVALID},
+        {"1.0-rc_2", "a b", ": version: expected 1 to 255", ERR_INVALID},
+        {"\"linear\"", "\"forest\"", ": kind: expected \"linear\", got \"forest\"", ERR_INVALID},
+        {"price", "", "target.name", ERR_INVALID},
+        {"100000 USD", "\\n", "target.unit", ERR_INVALID},
+        {"standardise", "log", "features[0].transform.kind: expected \"standardise\"", ERR_INVALID},
+        {"rooms", "age \\\"\\u00e4\\\"", "features: expected different names", ERR_INVALID},
+        {"rooms", "", "features[0].name", ERR_INVALID},
+        {"rooms", "\xff", "features: byte", ERR_INVALID},
+        {"\"min\":1.0", "\"min\":9.5", "features[0]", ERR_INVALID},
+        {"1e+300", "1e+309", "features[1].max: byte", ERR_INVALID},
+        {"\"scale\":2.0", "\"scale\":0.0", "features[0]", ERR_INVALID},
+        {"\"scale\":2.0", "\"scale\":-2.0", "features[0]", ERR_INVALID},
+        {"\"scale\":2.0", "\"scale\":5e-324", "features[0]", ERR_INVALID},
+        {"[3.0,-1.0]", "[]", "parameters.coefficients: expected 2 numbers", ERR_INVALID},
+        {"[3.0,-1.0]", "[3.0]", "parameters.coefficients: expected 2 numbers", ERR_INVALID},
+        {"[3.0,-1.0]", "[3.0,-1.0,0.0]", "expected 2 numbers, one per feature, got 3", ERR_INVALID},
+        {"[3.0,-1.0]", "[3.0,null]", "parameters.coefficients[1]: byte", ERR_INVALID},
+        {"[3.0,-1.0]", "[3.0,[1.0]]", "parameters.coefficients[1]: byte", ERR_INVALID},
+        {"[3.0,-1.0]", "[1e400,1.0]", "parameters.coefficients[0]: byte", ERR_INVALID},
+        {"[3.0,-1.0]", "[3.0,-1.0", "parameters.coefficients: byte", ERR_INVALID},
+        {"18446744073709551615", "18446744073709551616", "card.rows: byte", ERR_INVALID},
+        {"18446744073709551615", "-1", "card.rows: byte", ERR_INVALID},
+        {"18446744073709551615", "1.5", "card.rows: byte", ERR_INVALID},
+        {"aaaab", "AAAAb", "card.data_sha256: expected 64", ERR_INVALID},
+        {"aaaab", "aaab", "card.data_sha256: expected 64", ERR_INVALID},
+        {"aaaab", "aaaaab", "card.data_sha256: expected a string of at most 64", ERR_INVALID},
+        {"2026-11-24", "12345678901234567890123456789012",
+         "card.date: expected a string of at most 31", ERR_INVALID},
+        {"Haswell", "12345678901234567890123456789012",
+         "card.kernel: expected a string of at most 31", ERR_INVALID},
+        {"0.1", "-0.1", "card.penalty", ERR_INVALID},
+        {"\"threads\":4", "\"threads\":4294967296", "card.threads: byte", ERR_INVALID},
+        {"\"mae\":0.5", "\"mae\":-0.5", "card.leave_one_out", ERR_INVALID},
+        {"\"r2\":0.25", "\"r2\":1.25", "card.leave_one_out", ERR_INVALID},
+        {"},\n\"features", "}},\n\"features", ": features: missing", ERR_INVALID},
+        {"{\"format", "[{\"format", "byte 0: expected an object", ERR_INVALID},
+        {"{\"format", " \xef\xbb\xbf{\"format", "byte 1: expected an object", ERR_INVALID},
+        {",\n\"name\"", "\n\"name\"", "byte 20: expected ',' or '}'", ERR_INVALID},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char body[TEXT_MAX];
+        replace(body, cases[i].old, cases[i].new);
+        assert_refused(body, cases[i].code, cases[i].part);
+    }
+}
+
+static void later_format_is_recognised_before_its_members(void **state)
+{
+    (void)state;
+    assert_refused("{\"format_version\":2,\"anything\":\"else\",\n", ERR_INVALID,
+                   "format_version: expected 1, got 2");
+}
+
+static void dates_and_names_of_the_longest_length_fit(void **state)
+{
+    (void)state;
+    char body[TEXT_MAX], name[256] = {0};
+    struct error err = {0};
+    memset(name, 'n', 255);
+    replace(body, "houses", name);
+    struct model *model = load_sealed(body, &err);
+    assert_non_null(model);
+    assert_string_equal(model_name(model), name);
+    model_free(model);
+    replace(body, "2026-11-24", "1234567890123456789012345678901");
+    model = load_sealed(body, &err);
+    assert_non_null(model);
+    assert_string_equal(model_card(model)->date, "1234567890123456789012345678901");
+    model_free(model);
+}
+
+/* ---- bounds ---- */
+
+/* good with the array of `member` holding count copies of element. */
+static char *with_long_array(const char *old, const char *key, const char *element, size_t count)
+{
+    const char *at = strstr(good, old);
+    size_t n = strlen(good) + strlen(key) + count * (strlen(element) + 1) + 16;
+    char *body = malloc(n);
+    char *p = body + sprintf(body, "%.*s%s[", (int)(at - good), good, key);
+    for (size_t i = 0; i < count; i++)
+        p += sprintf(p, "%s%s", i > 0 ? "," : "", element);
+    (void)sprintf(p, "]%s", at + strlen(old));
+    return body;
+}
+
+static void load_refuses_huge_counts_before_allocating(void **state)
+{
+    (void)state;
+    static const char *const coefficients = "\"coefficients\":[3.0,-1.0]";
+    char *body = with_long_array(coefficients, "\"coefficients\":", "0", MODEL_FEATURES_MAX + 1);
+    assert_refused(body, ERR_TOO_LARGE, "parameters.coefficients: expected at most 4096 elements");
+    free(body);
+    body = with_long_array(coefficients, "\"coefficients\":", "0", 4000000);
+    assert_refused(body, ERR_TOO_LARGE, "parameters.coefficients");
+    free(body);
+}
+
+static void load_refuses_a_long_list_of_features(void **state)
+{
+    (void)state;
+    char *body = malloc(3 * (MODEL_FEATURES_MAX + 1) + 64), *p = body;
+    p += sprintf(p, "{\"format_version\":1,\"features\":[{}");
+    for (size_t i = 0; i < MODEL_FEATURES_MAX; i++)
+        p += sprintf(p, ",{}");
+    (void)sprintf(p, "],\n");
+    assert_refused(body, ERR_TOO_LARGE, "features: expected at most 4096 elements");
+    free(body);
+}
+
+static void load_refuses_a_huge_name_before_copying_it(void **state)
+{
+    (void)state;
+    enum { LONG = 1 << 20 };
+    char *body = malloc(LONG + 64);
+    size_t n = (size_t)sprintf(body, "{\"format_version\":1,\"name\":\"");
+    memset(body + n, 'n', LONG);
+    (void)sprintf(body + n + LONG, "\",\n");
+    assert_refused(body, ERR_INVALID, "name: expected a string of at most 255 bytes");
+    free(body);
+}
+
+static void load_refuses_deep_nesting_in_what_it_ignores(void **state)
+{
+    (void)state;
+    char body[TEXT_MAX] = "{\"later\":";
+    memset(body + strlen(body), '[', 1000);
+    (void)strcat(body, ",\n");
+    assert_refused(body, ERR_TOO_LARGE, "nesting");
+}
+
+static void load_refuses_a_file_that_never_ends(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    assert_null(model_load_path("/dev/zero", &err));
+    assert_int_equal(err.code, ERR_TOO_LARGE);
+    assert_contains(err.message, "/dev/zero: expected at most 67108864 bytes");
+}
+
+/* ---- damage ---- */
+
+static void artifact_cut_short_anywhere_is_refused(void **state)
+{
+    (void)state;
+    struct artifact a = seal(good, strlen(good));
+    for (size_t n = 0; n < a.n; n++) {
+        struct error err = {0};
+        assert_null(load(a.text, n, &err));
+        assert_int_equal(err.code, ERR_INVALID);
+        assert_contains(err.message, "test.json: expected a last line");
+    }
+    free(a.text);
+}
+
+static void artifact_cut_short_and_sealed_again_is_refused(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < strlen(good); n++) {
+        struct error err = {0};
+        char *body = malloc(n + 1);
+        memcpy(body, good, n);
+        body[n] = '\n'; /* the last line begins on a line of its own */
+        struct artifact a = seal(body, n + 1);
+        struct model *model = load(a.text, a.n, &err);
+        /* Only without the comma's line end, which is then put back, is it whole. */
+        assert_int_equal(model != NULL, n + 1 == strlen(good));
+        assert_int_equal(err.code, model != NULL ? ERR_NONE : ERR_INVALID);
+        model_free(model);
+        free(a.text);
+        free(body);
+    }
+}
+
+static void every_flipped_bit_is_noticed(void **state)
+{
+    (void)state;
+    struct artifact a = seal(good, strlen(good));
+    for (size_t i = 0; i < a.n; i++)
+        for (int bit = 0; bit < 8; bit++) {
+            struct error err = {0};
+            a.text[i] = (char)(a.text[i] ^ 1 << bit);
+            assert_null(load(a.text, a.n, &err));
+            assert_int_equal(err.code, ERR_INVALID);
+            a.text[i] = (char)(a.text[i] ^ 1 << bit);
+        }
+    free(a.text);
+}
+
+static void flipped_and_sealed_again_it_is_refused_or_a_model(void **state)
+{
+    (void)state;
+    char body[TEXT_MAX];
+    size_t n = strlen(good), models = 0;
+    strcpy(body, good);
+    for (size_t i = 0; i < n; i++)
+        for (int bit = 0; bit < 8; bit++) {
+            struct error err = {0};
+            body[i] = (char)(body[i] ^ 1 << bit);
+            struct artifact a = seal(body, n);
+            struct model *model = load(a.text, a.n, &err);
+            if (model == NULL)
+                assert_int_not_equal(err.code, ERR_NONE);
+            models += model != NULL;
+            model_free(model);
+            free(a.text);
+            body[i] = (char)(body[i] ^ 1 << bit);
+        }
+    /* Digits, names and unknown members can change; most of the text cannot. */
+    assert_in_range(models, 100, 8 * n / 2);
+}
+
+static void bytes_behind_the_end_are_refused(void **state)
+{
+    (void)state;
+    struct artifact a = seal(good, strlen(good));
+    char *longer = malloc(2 * a.n);
+    struct error err = {0};
+    memcpy(longer, a.text, a.n);
+    longer[a.n] = '\n';
+    assert_null(load(longer, a.n + 1, &err));
+    assert_int_equal(err.code, ERR_INVALID);
+    memcpy(longer + a.n, a.text, a.n);
+    assert_null(load(longer, 2 * a.n, &err));
+    assert_int_equal(err.code, ERR_INVALID);
+    free(longer);
+    free(a.text);
+}
+
+static void digest_in_capitals_or_of_other_bytes_is_refused(void **state)
+{
+    (void)state;
+    struct artifact a = seal(good, strlen(good));
+    struct error err = {0};
+    char *hex = a.text + a.n - 3 - 64;
+    for (int i = 0; i < 64; i++)
+        if (hex[i] >= 'a')
+            hex[i] = (char)(hex[i] - 'a' + 'A');
+    assert_null(load(a.text, a.n, &err));
+    assert_contains(err.message, "sha256: damaged");
+    memset(hex, '0', 64);
+    assert_null(load(a.text, a.n, &err));
+    assert_contains(err.message, "damaged: expected 0000");
+    free(a.text);
+}
+
+static void last_line_must_be_a_line_of_its_own(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char *body = strdup(good);
+    body[strlen(body) - 1] = ' ';
+    assert_null(load_sealed(body, &err));
+    assert_int_equal(err.code, ERR_INVALID);
+    assert_contains(err.message, "expected a last line");
+    free(body);
+}
+
+/* ---- files ---- */
+
+static void load_path_says_what_is_the_matter_with_the_file(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char folder[512], path[600];
+    process_folder(folder, sizeof folder);
+    (void)snprintf(path, sizeof path, "%s/none.json", folder);
+    assert_null(model_load_path(path, &err));
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    assert_contains(err.message, path);
+    assert_null(model_load_path(folder, &err));
+    assert_int_equal(err.code, ERR_INTERNAL);
+    assert_contains(err.message, folder);
+    assert_null(model_load_path("/dev/null", &err));
+    assert_int_equal(err.code, ERR_INVALID);
+    process_remove(folder);
+}
+
+static void save_notices_that_the_disk_is_full(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct model *model = load_good();
+    FILE *out = fopen("/dev/full", "wb");
+    assert_non_null(out);
+    assert_false(model_save(model, out, &err));
+    assert_int_equal(err.code, ERR_INTERNAL);
+    (void)fclose(out);
+    model_free(model);
+}
+
+static size_t count_files(const char *folder)
+{
+    size_t count = 0;
+    DIR *dir = opendir(folder);
+    assert_non_null(dir);
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        count += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+    (void)closedir(dir);
+    return count;
+}
+
+/* A folder with "model.json", which is no model, in it. */
+struct place {
+    char folder[512], path[600];
+};
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *out = fopen(path, "wb");
+    assert_non_null(out);
+    (void)fputs(text, out);
+    (void)fclose(out);
+}
+
+static void make_place(struct place *place)
+{
+    process_folder(place->folder, sizeof place->folder);
+    (void)snprintf(place->path, sizeof place->path, "%s/model.json", place->folder);
+    write_text(place->path, "old");
+}
+
+static void assert_old_and_alone(const struct place *place)
+{
+    char text[16] = {0};
+    FILE *in = fopen(place->path, "rb");
+    assert_non_null(in);
+    assert_int_equal(fread(text, 1, sizeof text - 1, in), 3);
+    (void)fclose(in);
+    assert_string_equal(text, "old");
+    assert_int_equal(count_files(place->folder), 1);
+}
+
+static void save_path_replaces_the_file_and_leaves_nothing_else(void **state)
+{
+    (void)state;
+    struct place place;
+    struct error err = {0};
+    struct model *model = load_good();
+    struct stat info;
+    make_place(&place);
+    mode_t before = umask(027);
+    assert_true(model_save_path(model, place.path, &err));
+    (void)umask(before);
+    assert_int_equal(count_files(place.folder), 1);
+    assert_int_equal(stat(place.path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0640);
+    struct model *loaded = model_load_path(place.path, &err);
+    assert_non_null(loaded);
+    assert_string_equal(model_name(loaded), "houses");
+    model_free(loaded);
+    model_free(model);
+    process_remove(place.folder);
+}
+
+static void save_path_knows_the_current_folder(void **state)
+{
+    (void)state;
+    struct place place;
+    struct error err = {0};
+    struct model *model = load_good();
+    char *here = getcwd(NULL, 0);
+    make_place(&place);
+    assert_int_equal(chdir(place.folder), 0);
+    bool ok = model_save_path(model, "other.json", &err);
+    assert_int_equal(chdir(here), 0);
+    assert_true(ok);
+    assert_int_equal(count_files(place.folder), 2);
+    free(here);
+    model_free(model);
+    process_remove(place.folder);
+}
+
+static void save_path_passes_over_what_a_killed_program_left(void **state)
+{
+    (void)state;
+    struct place place;
+    struct error err = {0};
+    char stale[700];
+    struct model *model = load_good();
+    make_place(&place);
+    (void)snprintf(stale, sizeof stale, "%s/.model.json.0", place.folder);
+    write_text(stale, "half");
+    assert_true(model_save_path(model, place.path, &err));
+    assert_int_equal(count_files(place.folder), 2);
+    model_free(model);
+    process_remove(place.folder);
+}
+
+static void assert_save_fails(const struct model *model, const char *path, enum error_code code,
+                              const char *part)
+{
+    struct error err = {0};
+    assert_false(model_save_path(model, path, &err));
+    assert_int_equal(err.code, code);
+    assert_contains(err.message, part);
+}
+
+static void save_path_fails_in_a_folder_that_is_not_there(void **state)
+{
+    (void)state;
+    struct place place;
+    char path[700];
+    struct model *model = load_good();
+    make_place(&place);
+    (void)snprintf(path, sizeof path, "%s/none/model.json", place.folder);
+    assert_save_fails(model, path, ERR_NOT_FOUND, "/none/: No such file");
+    (void)snprintf(path, sizeof path, "%s/x", place.path); /* the folder is a file */
+    assert_save_fails(model, path, ERR_INTERNAL, "model.json/: Not a directory");
+    assert_save_fails(model, place.folder, ERR_INTERNAL, place.folder);
+    (void)snprintf(path, sizeof path, "%s/", place.folder);
+    assert_save_fails(model, path, ERR_NOT_FOUND, place.folder);
+    assert_old_and_alone(&place);
+    model_free(model);
+    process_remove(place.folder);
+}
+
+static void failing_rename_leaves_no_temporary_file(void **state)
+{
+    (void)state;
+    struct place place;
+    char path[700];
+    struct model *model = load_good();
+    make_place(&place);
+    (void)snprintf(path, sizeof path, "%s/folder", place.folder);
+    assert_int_equal(mkdir(path, 0777), 0);
+    assert_save_fails(model, path, ERR_INTERNAL, "folder: Is a directory");
+    assert_int_equal(count_files(path), 0);
+    assert_int_equal(rmdir(path), 0);
+    assert_old_and_alone(&place);
+    model_free(model);
+    process_remove(place.folder);
+}
+
+static void read_only_folder_keeps_the_old_file(void **state)
+{
+    (void)state;
+    struct place place;
+    struct model *model = load_good();
+    uid_t user = geteuid();
+    make_place(&place);
+    assert_int_equal(chmod(place.folder, 0555), 0);
+    if (user == 0) /* the superuser may write anywhere, so be somebody else for a moment */
+        assert_int_equal(seteuid(65534), 0);
+    struct error err = {0};
+    bool ok = model_save_path(model, place.path, &err);
+    if (user == 0)
+        assert_int_equal(seteuid(0), 0);
+    assert_false(ok);
+    assert_int_equal(err.code, ERR_INTERNAL);
+    assert_contains(err.message, "model.json: Permission denied");
+    assert_int_equal(chmod(place.folder, 0755), 0);
+    assert_old_and_alone(&place);
+    model_free(model);
+    process_remove(place.folder);
+}
+
+static void write_that_breaks_off_keeps_the_old_file(void **state)
+{
+    (void)state;
+    struct place place;
+    struct rlimit before, little;
+    struct model *model = load_good();
+    make_place(&place);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    little = (struct rlimit){100, before.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+    struct error err = {0};
+    bool ok = model_save_path(model, place.path, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    (void)signal(SIGXFSZ, handler);
+    assert_false(ok);
+    assert_int_equal(err.code, ERR_INTERNAL);
+    assert_contains(err.message, "model.json: File too large");
+    assert_old_and_alone(&place);
+    model_free(model);
+    process_remove(place.folder);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(load_reads_every_member),
+    cmocka_unit_test(save_writes_the_very_bytes_that_were_loaded),
+    cmocka_unit_test(saved_numbers_come_back_bit_by_bit),
+    cmocka_unit_test(missing_member_is_named),
+    cmocka_unit_test(member_that_is_there_twice_is_named),
+    cmocka_unit_test(unknown_member_is_ignored_wherever_it_is),
+    cmocka_unit_test(member_of_the_wrong_type_is_named),
+    cmocka_unit_test(bad_value_is_named),
+    cmocka_unit_test(later_format_is_recognised_before_its_members),
+    cmocka_unit_test(dates_and_names_of_the_longest_length_fit),
+    cmocka_unit_test(load_refuses_huge_counts_before_allocating),
+    cmocka_unit_test(load_refuses_a_long_list_of_features),
+    cmocka_unit_test(load_refuses_a_huge_name_before_copying_it),
+    cmocka_unit_test(load_refuses_deep_nesting_in_what_it_ignores),
+    cmocka_unit_test(load_refuses_a_file_that_never_ends),
+    cmocka_unit_test(artifact_cut_short_anywhere_is_refused),
+    cmocka_unit_test(artifact_cut_short_and_sealed_again_is_refused),
+    cmocka_unit_test(every_flipped_bit_is_noticed),
+    cmocka_unit_test(flipped_and_sealed_again_it_is_refused_or_a_model),
+    cmocka_unit_test(bytes_behind_the_end_are_refused),
+    cmocka_unit_test(digest_in_capitals_or_of_other_bytes_is_refused),
+    cmocka_unit_test(last_line_must_be_a_line_of_its_own),
+    cmocka_unit_test(load_path_says_what_is_the_matter_with_the_file),
+    cmocka_unit_test(save_notices_that_the_disk_is_full),
+    cmocka_unit_test(save_path_replaces_the_file_and_leaves_nothing_else),
+    cmocka_unit_test(save_path_knows_the_current_folder),
+    cmocka_unit_test(save_path_passes_over_what_a_killed_program_left),
+    cmocka_unit_test(save_path_fails_in_a_folder_that_is_not_there),
+    cmocka_unit_test(failing_rename_leaves_no_temporary_file),
+    cmocka_unit_test(read_only_folder_keeps_the_old_file),
+    cmocka_unit_test(write_that_breaks_off_keeps_the_old_file),
+};
+
+T_MAIN(tests)
