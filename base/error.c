@@ -6,13 +6,18 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Takes away the last character of a full buffer if it is not whole. */
 static void cut_at_character(char *text, size_t capacity)
 {
-    size_t end = capacity - 1;
-    while (end > 0 && ((unsigned char)text[end - 1] & 0xC0) == 0x80)
-        end--;
-    if (end > 0 && (unsigned char)text[end - 1] >= 0xC0)
-        text[end - 1] = '\0';
+    size_t start = capacity - 1;
+    while (start > 0 && ((unsigned char)text[start - 1] & 0xC0) == 0x80)
+        start--;
+    if (start == 0 || (unsigned char)text[start - 1] < 0xC0)
+        return;
+    unsigned char lead = (unsigned char)text[--start];
+    size_t whole = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+    if (capacity - 1 - start < whole)
+        text[start] = '\0';
 }
 
 __attribute__((format(printf, 2, 0))) static void format(struct error *err, const char *fmt,
