@@ -28,14 +28,13 @@ __attribute__((format(printf, 2, 0))) static void format(struct error *err, cons
         cut_at_character(err->message, sizeof err->message);
 }
 
-bool error_set(struct error *err, enum error_code code, const char *fmt, ...)
+void error_fill(struct error *err, enum error_code code, const char *fmt, ...)
 {
     va_list args;
     err->code = code;
     va_start(args, fmt);
     format(err, fmt, args);
     va_end(args);
-    return false;
 }
 
 void error_prefix(struct error *err, const char *fmt, ...)
@@ -45,5 +44,5 @@ void error_prefix(struct error *err, const char *fmt, ...)
     va_start(args, fmt);
     format(&place, fmt, args);
     va_end(args);
-    error_set(err, cause.code, "%s: %s", place.message, cause.message);
+    error_fill(err, cause.code, "%s: %s", place.message, cause.message);
 }

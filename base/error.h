@@ -37,8 +37,10 @@ struct error {
     char message[256]; /* NUL-terminated */
 };
 
-/* Fills *err and returns false, so that failing is one line: return error_set(err, ...). */
-bool error_set(struct error *err, enum error_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Fills *err and is false, so that failing is one line: return error_set(err, ERR_INVALID, "...", ...).
+ * A macro only so that compilers and analysers see the false. */
+#define error_set(err, code, ...) (error_fill((err), (code), __VA_ARGS__), false)
+void error_fill(struct error *err, enum error_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* Puts "<place>: " in front of err->message; for callers that know where a callee failed. */
 void error_prefix(struct error *err, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -109,7 +109,7 @@ static void check_spec(const struct metrics *metrics, const struct metric_spec *
         require(spec->buckets[i - 1] < spec->buckets[i], "buckets must ascend", spec->name);
     for (size_t i = 0; spec->labels[i] != NULL; i++)
         require(i < METRIC_LABELS_MAX && valid_name(spec->labels[i]) &&
-                    strcmp(spec->labels[i], "le"),
+                    strcmp(spec->labels[i], "le") != 0,
                 "bad label", spec->name);
     for (const struct metric_family *f = metrics->families; f != NULL; f = f->next)
         require(strcmp(f->name, spec->name) != 0, "made twice", spec->name);
@@ -201,6 +201,8 @@ struct metric_series *metrics_series(struct metric_family *family, const char *c
 
 void metrics_series_remove(struct metric_family *family, struct metric_series *series)
 {
+    if (series == NULL)
+        return;
     (void)pthread_mutex_lock(&family->metrics->lock);
     struct metric_series **link = &family->series;
     while (*link != NULL && *link != series)

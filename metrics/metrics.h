@@ -59,7 +59,7 @@ struct metric_family *metrics_family(struct metrics *metrics,
 struct metric_series *metrics_series(struct metric_family *family,
                                      const char *const *values) MUST_CHECK;
 
-/* Takes a series out of the exposition and frees it. No thread may still be using it. */
+/* Takes a series out of the exposition and frees it; NULL is allowed. No thread may still use it. */
 void metrics_series_remove(struct metric_family *family, struct metric_series *series);
 
 /* Counter: adds n. */

@@ -166,7 +166,7 @@ static bool fail_at_index(struct loader *l, size_t index)
 static bool read_text(struct loader *l, size_t max, const char **text, struct error *err)
 {
     struct json_reader ahead = l->reader;
-    struct span raw, value = {NULL, max + 1};
+    struct span raw, value = {"", max + 1};
     if (!json_skip(&ahead, &raw, err))
         return false;
     if (raw.n <= 6 * max + 2 && !json_string(&l->reader, l->arena, &value, err))

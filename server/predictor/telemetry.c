@@ -231,12 +231,6 @@ struct telemetry_model *telemetry_model_new(struct telemetry *telemetry, const c
     return m;
 }
 
-static void remove_series(struct metric_family *family, struct metric_series *series)
-{
-    if (series != NULL)
-        metrics_series_remove(family, series);
-}
-
 /* Gauges and info leave the exposition with the model; counters and histograms stay, so that rates
  * over the change are right. */
 void telemetry_model_free(struct telemetry_model *model)
@@ -244,8 +238,8 @@ void telemetry_model_free(struct telemetry_model *model)
     if (model == NULL)
         return;
     for (size_t i = 0; i < GAUGE_COUNT; i++)
-        remove_series(model->telemetry->gauges[i], model->gauges[i]);
-    remove_series(model->telemetry->info, model->info);
+        metrics_series_remove(model->telemetry->gauges[i], model->gauges[i]);
+    metrics_series_remove(model->telemetry->info, model->info);
     free(model);
 }
 
