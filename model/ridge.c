@@ -5,11 +5,13 @@
  *
  *   Cholesky, one penalty     Xc'Xc + lambda = LL'   q_i = L^-1 xc_i   z = L^-1 Xc'yc   weights 1
  *   eigenvectors, any number  Xc'Xc = V D V'         q_i = V' xc_i     z = V' Xc'yc     1/(d + lambda)
- *   dual, rows < columns      Xc Xc' = U D U'        q_i = row i of U  z = U' yc        1/(d + lambda)
+ *   dual, rows < columns      K = U D U'             q_i = row i of U  z = U' yc        1/(d + lambda)
  *
- * With a_l = sum_j q_ij z_j w_jl and b_l = sum_j q_ij^2 w_jl, two matrix products per block of rows,
- * the first two have r = yc - a and 1 - h = 1 - 1/n - b; the dual has r = lambda a and
- * 1 - h = lambda b - 1/n, which is also the form without cancellation when h is close to 1.
+ * With a = sum_j q_ij z_j w_j and b = sum_j q_ij^2 w_j, two matrix products per block of rows for all
+ * penalties, the first two have r = yc - a and 1 - h = 1 - 1/n - b. In the dual K = Xc Xc' + s 11'/n:
+ * centring makes 1 an eigenvector of eigenvalue 0, and the lift s keeps its rounding error out of
+ * sums that are divided by lambda. There r = lambda a and 1 - h = lambda (b - 1/(n (s + lambda))),
+ * which holds its digits when h is close to 1.
  *
  * The Gram matrix is summed over rows from which a pilot, the mean of the first block, has been
  * subtracted, and moved to the true mean at the end. The first block being B of n rows, the pilot is
@@ -51,6 +53,7 @@ struct fit {
     struct matrix factor; /* (size, size), column-major: the sums of products, then L, V or U */
     struct matrix spread; /* (cols, 1): sum of squares of each centred column */
     struct matrix xy;     /* (cols, 1): Xc'yc; not in the dual */
+    double lift;          /* dual: s */
     struct matrix d;      /* (size, 1): eigenvalues, not for Cholesky */
     struct matrix z;      /* (size, 1) */
     struct matrix weight; /* (size, penalties): w */
@@ -198,6 +201,17 @@ out:
     return ok;
 }
 
+/* Lifts the eigenvalue of the vector of ones to the mean of all eigenvalues. */
+static void lift_ones(struct fit *f)
+{
+    double trace = 0, n = (double)f->size;
+    for (size_t i = 0; i < f->size; i++)
+        trace += f->factor.data[i * f->size + i];
+    f->lift = trace > 0 ? trace / n : 1;
+    for (size_t i = 0; i < f->size * f->size; i++)
+        f->factor.data[i] += f->lift / n;
+}
+
 /* The dual holds all rows, so their true mean comes first. */
 static bool sum_products_dual(struct fit *f, struct error *err)
 {
@@ -209,6 +223,7 @@ static bool sum_products_dual(struct fit *f, struct error *err)
     find_means(f, f->size, f->out->mean, &f->out->mean_y);
     centre_rows(f, f->size);
     cblas_dsyrk(CblasColMajor, CblasLower, CblasTrans, n, p, 1, f->x.data, p, 0, f->factor.data, n);
+    lift_ones(f);
     for (size_t i = 0; i < f->size; i++) {
         const double *x = matrix_row(&f->x, i);
         for (size_t j = 0; j < f->x.cols; j++)
@@ -394,16 +409,16 @@ static double *project_rows(struct fit *f, struct tally *t, size_t rows)
 /* Turns row i of a into leave-one-out residuals and adds them up. */
 static void judge_row(const struct fit *f, struct tally *t, size_t i)
 {
-    size_t count = f->out->penalty_count;
-    double *residual = matrix_row(&t->a, i), *b = matrix_row(&t->b, i), yc = t->yc.data[i];
-    double mean_part = 1 / (double)f->source->rows;
-    for (size_t l = 0; l < count; l++) {
+    double *a = matrix_row(&t->a, i), *b = matrix_row(&t->b, i), yc = t->yc.data[i];
+    double n = (double)f->source->rows;
+    for (size_t l = 0; l < f->out->penalty_count; l++) {
         double penalty = f->out->penalties[l];
-        double r = f->form == FORM_DUAL ? penalty * residual[l] : yc - residual[l];
-        double left = f->form == FORM_DUAL ? penalty * b[l] - mean_part : 1 - mean_part - b[l];
-        residual[l] = left > remainder_min ? r / left : INFINITY;
-        matrix_row(&t->sums, 0)[l] += fabs(residual[l]);
-        matrix_row(&t->sums, 1)[l] += residual[l] * residual[l];
+        bool dual = f->form == FORM_DUAL;
+        double r = dual ? penalty * a[l] : yc - a[l];
+        double left = dual ? penalty * (b[l] - 1 / (n * (f->lift + penalty))) : 1 - 1 / n - b[l];
+        a[l] = left > remainder_min ? r / left : INFINITY;
+        matrix_row(&t->sums, 0)[l] += fabs(a[l]);
+        matrix_row(&t->sums, 1)[l] += a[l] * a[l];
     }
     t->sum_y += yc;
     t->sum_yy += yc * yc;

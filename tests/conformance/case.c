@@ -172,7 +172,7 @@ static bool read_headers(struct lines *l, const struct header **headers, size_t 
 
 static bool read_request(struct lines *l, struct conformance_case *c, struct error *err)
 {
-    bool body_follows;
+    bool body_follows = false;
     if (!read_request_line(l, c, err) ||
         !read_headers(l, &c->request.headers, &c->request.header_count, &body_follows, err))
         return false;
@@ -264,7 +264,7 @@ static bool read_expected_body(struct lines *l, struct conformance_case *c, stru
 
 static bool read_expectation(struct lines *l, struct conformance_case *c, struct error *err)
 {
-    bool body_follows;
+    bool body_follows = false;
     return read_status(l, c, err) &&
            read_headers(l, &c->headers, &c->header_count, &body_follows, err) &&
            (!body_follows || read_expected_body(l, c, err));

@@ -1,0 +1,76 @@
+/* cmd.h - the frame of the `ridge` program: commands as data, options by table, errors to stderr.
+ *
+ * Idea:    a command is one struct: name, what help says, a table of its options, a function. Parsing
+ *          and help read the same table. --name=value and --name value; every option takes a value;
+ *          the last one wins, except for lists, which collect; unknown options and abbreviations are
+ *          refused.
+ * Does not: know what any option means.
+ * Threads: none.
+ * Memory:  values point into argv, where lists are cut at their commas.
+ * Errors:  usage errors are exit code 2, everything else that fails 1; the message names the option.
+ */
+#ifndef MODEL_CMD_H
+#define MODEL_CMD_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+enum { CMD_OK, CMD_FAILED, CMD_USAGE }; /* exit codes */
+
+/* Rows a data file may have. */
+enum { CMD_ROWS_MAX = 1000000000 };
+
+enum cmd_kind {
+    CMD_TEXT,   /* const char *, NULL when not given */
+    CMD_NUMBER, /* double, NAN when not given */
+    CMD_BOOLEAN,
+    CMD_LIST, /* struct cmd_list; comma-separated and repeatable */
+};
+
+enum { CMD_LIST_MAX = 4096 };
+struct cmd_list {
+    const char *items[CMD_LIST_MAX];
+    size_t count;
+};
+
+/* Every option of every command. */
+struct cmd_options {
+    const char *positional;
+    const char *model, *champion, *data, *holdout_data, *target, *out;
+    const char *name, *version, *unit, *date, *features, *penalty;
+    double max_mae, min_r2;
+    bool json;
+    struct cmd_list drop;
+};
+
+struct cmd_option {
+    const char *name, *value, *help; /* value: what help calls it */
+    enum cmd_kind kind;
+    size_t offset; /* in struct cmd_options */
+    bool required;
+};
+
+enum { CMD_OPTIONS_MAX = 16 };
+struct command {
+    const char *name, *summary;
+    const char *positional; /* what help calls its one argument that is no option, or NULL */
+    int (*run)(const struct cmd_options *options, struct error *err); /* the exit code */
+    struct cmd_option options[CMD_OPTIONS_MAX];                       /* up to a NULL name */
+};
+
+extern const struct command cmd_train, cmd_validate, cmd_predict, cmd_inspect;
+
+#define CMD_AT(member) offsetof(struct cmd_options, member)
+
+/* Fills *options from argv[1..argc), argv[0] being the command's name; *help tells whether --help was
+ * among them, and nothing else counts then. */
+bool cmd_parse(const struct command *command, int argc, char **argv, struct cmd_options *options,
+               bool *help, struct error *err) MUST_CHECK;
+
+/* One line that begins "usage: ", and everything about the options. */
+void cmd_usage(const struct command *command, FILE *out);
+void cmd_help(const struct command *command, FILE *out);
+
+#endif

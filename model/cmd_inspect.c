@@ -1,0 +1,74 @@
+/* ridge inspect: what an artifact says about itself. */
+#include "model/cmd.h"
+
+#include "model/model_file.h"
+#include "model/model_internal.h"
+
+static void print_figures(const char *what, const struct model_figures *f)
+{
+    if (f->rows == 0)
+        (void)printf("%-14s not measured\n", what);
+    else
+        (void)printf("%-14s MAE %.6g, RMSE %.6g, R2 %.6g (%llu rows)\n", what, f->mae, f->rmse,
+                     f->r2, (unsigned long long)f->rows);
+}
+
+static void print_card(const struct model_card *card)
+{
+    (void)printf("%-14s %llu rows%s%s, penalty %.6g, %s, %u %s\n", "trained",
+                 (unsigned long long)card->rows, *card->date != '\0' ? ", " : "", card->date,
+                 card->penalty, card->kernel, card->threads,
+                 card->threads == 1 ? "thread" : "threads");
+    (void)printf("%-14s %s\n", "data sha256", card->data_sha256);
+    print_figures("leave-one-out", &card->leave_one_out);
+    print_figures("holdout", &card->holdout);
+}
+
+static void print_features(const struct model_parts *parts)
+{
+    (void)printf("\n%-24s %12s %12s %12s %12s %12s\n", "feature", "min", "max", "mean", "scale",
+                 "coefficient");
+    for (size_t j = 0; j < parts->feature_count; j++) {
+        const struct transform *t = &parts->features[j].transform;
+        (void)printf("%-24s %12.6g %12.6g %12.6g %12.6g %12.6g\n", parts->features[j].name, t->min,
+                     t->max, t->mean, t->scale, parts->linear.coefficients[j]);
+    }
+    (void)printf("%-24s %12s %12s %12s %12s %12.6g\n", "intercept", "", "", "", "",
+                 parts->linear.intercept);
+}
+
+static void print(const struct model *model)
+{
+    const char *unit = model_target_unit(model);
+    (void)printf("%-14s %s, version %s\n", "model", model_name(model), model_version(model));
+    (void)printf("%-14s %s\n", "sha256", model_sha256(model));
+    (void)printf("%-14s %s, %zu features\n", "kind", model_kind(model), model_feature_count(model));
+    (void)printf("%-14s %s%s%s\n", "target", model_target_name(model), *unit != '\0' ? ", in " : "",
+                 unit);
+    print_card(model_card(model));
+    print_features(&model->parts);
+}
+
+static int run(const struct cmd_options *o, struct error *err)
+{
+    bool ok = true;
+    struct model *model = model_load_path(o->positional, err);
+    if (model == NULL)
+        return CMD_FAILED;
+    if (o->json)
+        ok = model_save(model, stdout, err);
+    else
+        print(model);
+    model_free(model);
+    return ok ? CMD_OK : CMD_FAILED;
+}
+
+const struct command cmd_inspect = {
+    .name = "inspect",
+    .summary = "Checks an artifact and shows what it says about itself.",
+    .positional = "MODEL",
+    .run = run,
+    .options = {
+        {"json", "BOOLEAN", "print the artifact itself (default false)", CMD_BOOLEAN, CMD_AT(json),
+         false},
+    }};

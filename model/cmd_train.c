@@ -1,0 +1,131 @@
+/* ridge train: opens the data, has the model trained, replaces the artifact. Progress goes to stderr
+ * when that is a terminal. */
+#include "model/cmd.h"
+
+#include "base/number.h"
+#include "model/model_file.h"
+#include "model/model_train.h"
+
+#include <math.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- progress ---- */
+
+struct progress {
+    const char *stage;
+    double began_s, shown_s; /* of the stage */
+};
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Rewrites the last line of the terminal, at most ten times a second. */
+static void show(void *ctx, const char *stage, double fraction)
+{
+    struct progress *p = ctx;
+    double now = seconds_now();
+    if (p->stage == NULL || strcmp(p->stage, stage) != 0)
+        *p = (struct progress){stage, now, 0};
+    if (now - p->shown_s < 0.1)
+        return;
+    p->shown_s = now;
+    (void)fprintf(stderr, "\r\033[K%s", stage);
+    if (fraction > 0)
+        (void)fprintf(stderr, " %.0f %%, %.0f s left", 100 * fraction,
+                      (now - p->began_s) * (1 - fraction) / fraction);
+}
+
+static void clear_progress(const struct progress *p)
+{
+    if (p->stage != NULL)
+        (void)fputs("\r\033[K", stderr);
+}
+
+/* ---- the command ---- */
+
+static bool read_penalty(const char *text, double *penalty)
+{
+    *penalty = NAN;
+    if (text == NULL || strcmp(text, "auto") == 0)
+        return true;
+    return number_read_text(text, strlen(text), penalty) == NUMBER_OK && *penalty >= 0;
+}
+
+static const char *or_else(const char *text, const char *fallback)
+{
+    return text != NULL ? text : fallback;
+}
+
+static bool check_usage(const struct cmd_options *o, struct train_options *train, struct error *err)
+{
+    if (strcmp(or_else(o->features, "linear"), "linear") != 0)
+        return error_set(err, ERR_INVALID, "--features: expected linear, got \"%.64s\"",
+                         o->features);
+    return read_penalty(o->penalty, &train->penalty) ||
+           error_set(err, ERR_INVALID, "--penalty: expected auto or a number >= 0, got \"%.64s\"",
+                     o->penalty);
+}
+
+static struct model *train_on_files(const struct cmd_options *o, const struct train_options *train,
+                                    struct error *err)
+{
+    struct model *model = NULL;
+    struct dataset *holdout = NULL, *ds = dataset_new_path(o->data, CMD_ROWS_MAX, err);
+    if (ds == NULL)
+        return NULL;
+    if (o->holdout_data == NULL ||
+        (holdout = dataset_new_path(o->holdout_data, CMD_ROWS_MAX, err)) != NULL)
+        model = model_train(train, ds, holdout, err);
+    dataset_free(holdout);
+    dataset_free(ds);
+    return model;
+}
+
+static int run(const struct cmd_options *o, struct error *err)
+{
+    struct progress progress = {0};
+    struct train_options train = {.name = or_else(o->name, "model"),
+                                  .version = or_else(o->version, "1"),
+                                  .target = o->target,
+                                  .unit = or_else(o->unit, ""),
+                                  .date = or_else(o->date, ""),
+                                  .dropped = o->drop.items,
+                                  .dropped_count = o->drop.count,
+                                  .progress = isatty(STDERR_FILENO) ? show : NULL,
+                                  .progress_ctx = &progress};
+    if (!check_usage(o, &train, err))
+        return CMD_USAGE;
+    struct model *model = train_on_files(o, &train, err);
+    clear_progress(&progress);
+    bool ok = model != NULL && model_save_path(model, o->out, err);
+    model_free(model);
+    return ok ? CMD_OK : CMD_FAILED;
+}
+
+const struct command cmd_train = {
+    .name = "train",
+    .summary = "Fits a model to the rows of a CSV file and writes its artifact.",
+    .run = run,
+    .options = {
+        {"data", "FILE", "CSV with a header line", CMD_TEXT, CMD_AT(data), true},
+        {"target", "COLUMN", "the column to predict", CMD_TEXT, CMD_AT(target), true},
+        {"out", "FILE", "the artifact; replaced only when all went well", CMD_TEXT, CMD_AT(out),
+         true},
+        {"name", "NAME", "the model's name (default model)", CMD_TEXT, CMD_AT(name), false},
+        {"version", "VERSION", "its version (default 1)", CMD_TEXT, CMD_AT(version), false},
+        {"features", "KIND", "linear", CMD_TEXT, CMD_AT(features), false},
+        {"penalty", "X", "ridge penalty; auto chooses it by leave-one-out (default auto)", CMD_TEXT,
+         CMD_AT(penalty), false},
+        {"drop", "COLUMNS", "columns that are no features; comma-separated, repeatable", CMD_LIST,
+         CMD_AT(drop), false},
+        {"holdout_data", "FILE", "CSV the finished model is measured on", CMD_TEXT,
+         CMD_AT(holdout_data), false},
+        {"date", "DATE", "of training, for the card (default none)", CMD_TEXT, CMD_AT(date), false},
+        {"unit", "UNIT", "of the target (default none)", CMD_TEXT, CMD_AT(unit), false},
+    }};

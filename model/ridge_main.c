@@ -1,0 +1,86 @@
+/* ridge: finds the command, has its options read, runs it, and turns the outcome into words and an
+ * exit code. */
+#include "model/cmd.h"
+
+#include <errno.h>
+#include <string.h>
+
+#ifndef RIDGED_VERSION
+#define RIDGED_VERSION "unknown"
+#endif
+#ifndef RIDGED_REVISION
+#define RIDGED_REVISION "unknown"
+#endif
+
+static const struct command *const commands[] = {&cmd_train, &cmd_validate, &cmd_predict,
+                                                 &cmd_inspect};
+enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(commands[i]->name, name) == 0)
+            return commands[i];
+    return NULL;
+}
+
+static void print_help(FILE *out)
+{
+    (void)fputs(
+        "usage: ridge COMMAND [--option value | --option=value]...\n"
+        "Trains, validates and runs ridge regression models.\n\n",
+        out);
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        (void)fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    (void)fputs("\nridge COMMAND --help lists the options of a command; ridge --version.\n", out);
+}
+
+static int run_command(const struct command *command, int argc, char **argv)
+{
+    struct cmd_options options;
+    struct error err = {0};
+    bool help = false;
+    int code = CMD_USAGE;
+    if (cmd_parse(command, argc, argv, &options, &help, &err)) {
+        if (help) {
+            cmd_help(command, stdout);
+            return CMD_OK;
+        }
+        code = command->run(&options, &err);
+    }
+    if (err.code != ERR_NONE)
+        (void)fprintf(stderr, "ridge %s: %s\n", command->name, err.message);
+    if (code == CMD_USAGE)
+        cmd_usage(command, stderr);
+    return code;
+}
+
+static int run(int argc, char **argv)
+{
+    const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
+    if (command != NULL)
+        return run_command(command, argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "--help") == 0) {
+        print_help(stdout);
+        return CMD_OK;
+    }
+    if (argc > 1 && strcmp(argv[1], "--version") == 0) {
+        (void)printf("ridge %s (%s)\n", RIDGED_VERSION, RIDGED_REVISION);
+        return CMD_OK;
+    }
+    if (argc > 1)
+        (void)fprintf(stderr, "ridge: %s: unknown command\n", argv[1]);
+    print_help(stderr);
+    return CMD_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    int code = run(argc, argv);
+    /* What did not arrive was not said. */
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        (void)fprintf(stderr, "ridge: standard output: %s\n", strerror(errno));
+        return CMD_FAILED;
+    }
+    return code;
+}
