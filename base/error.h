@@ -39,7 +39,11 @@ struct error {
 
 /* Fills *err and is false, so that failing is one line: return error_set(err, ERR_INVALID, "...", ...).
  * A macro only so that compilers and analysers see the false. */
-#define error_set(err, code, ...) (error_fill((err), (code), __VA_ARGS__), false)
+#define error_set(err, code, ...)                                                                  \
+    __extension__({                                                                                \
+        error_fill((err), (code), __VA_ARGS__);                                                    \
+        false;                                                                                     \
+    })
 void error_fill(struct error *err, enum error_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* Puts "<place>: " in front of err->message; for callers that know where a callee failed. */
