@@ -14,7 +14,7 @@ export LC_ALL=C
 mirrors='https://ndownloader.figshare.com/files/5976036
 https://www.dcc.fc.up.pt/~ltorgo/Regression/cal_housing.tgz'
 archive_sha256=aaa5c9a6afe2225cc2aed2723682ae403280c4a3695a2ddda4ffb5d8215ea681
-table_sha256=0
+table_sha256=157b6c0d3acd6d93a50c411d0cd4130d8c719ce5eb17b61f1c45300f2af6fc85
 holdout_rows=tests/golden/holdout_rows.txt
 
 work=$(mktemp -d)

@@ -84,3 +84,10 @@ void t_guarded_free(char *copy, size_t n)
     size_t page = (size_t)sysconf(_SC_PAGESIZE), size = guarded_size(n);
     (void)munmap(copy + n + page - size, size);
 }
+
+/* OpenBLAS synchronises its threads in ways that ThreadSanitizer, not built into it, cannot see. */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "race:libopenblas\n";
+}
