@@ -127,9 +127,8 @@ const struct command cmd_validate = {
     .options = {
         {"model", "FILE", "the artifact", CMD_TEXT, CMD_AT(model), true},
         {"data", "FILE", "CSV with the features and the target", CMD_TEXT, CMD_AT(data), true},
-        {"champion", "FILE",
-         "artifact whose MAE on the same rows the model's must not exceed", CMD_TEXT,
-         CMD_AT(champion), false},
+        {"champion", "FILE", "artifact whose MAE on the same rows the model's must not exceed",
+         CMD_TEXT, CMD_AT(champion), false},
         {"max_mae", "X", "largest mean absolute error that passes", CMD_NUMBER, CMD_AT(max_mae),
          false},
         {"min_r2", "X", "least R2 that passes", CMD_NUMBER, CMD_AT(min_r2), false},
