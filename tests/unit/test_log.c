@@ -142,7 +142,8 @@ static void a_blocked_sink_drops_lines_and_never_blocks_a_caller(void **state)
         reported = strstr(text, "log_lines_dropped") != NULL;
     }
     assert_true(reported);
-    (void)signal(SIGPIPE, SIG_IGN); /* as the program does: a closed sink is an error, not a signal */
+    (void)signal(SIGPIPE,
+                 SIG_IGN); /* as the program does: a closed sink is an error, not a signal */
     (void)close(ends[0]);
     log_stop(log);
     (void)close(ends[1]);
