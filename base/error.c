@@ -39,7 +39,7 @@ void error_fill(struct error *err, enum error_code code, const char *fmt, ...)
 
 void error_prefix(struct error *err, const char *fmt, ...)
 {
-    struct error place, cause = *err;
+    struct error place = {0}, cause = *err;
     va_list args;
     va_start(args, fmt);
     format(&place, fmt, args);

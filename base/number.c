@@ -165,7 +165,9 @@ static bool multiply_exactly(uint64_t significand, int64_t exponent, double *val
     }
     int upper = (int)(high >> 63);
     uint64_t mantissa = high >> (upper + 9);
-    /* floor(log2(10^exponent)) by fixed point; 1023 is the bias. */
+    /* floor(log2(10^exponent)) by fixed point, the shift being arithmetic in gcc and clang; 1023 is the
+     * bias. */
+    // cppcheck-suppress shiftNegativeLHS
     int64_t biased = ((217706 * exponent) >> 16) + 63 + upper - zeros + 1023;
     if (biased <= 0) { /* subnormal */
         if (1 - biased >= 64) {

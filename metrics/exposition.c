@@ -32,17 +32,20 @@ static void put_escaped(FILE *out, const char *text, bool quotes)
 
 static void put_number(FILE *out, double value)
 {
-    char text[NUMBER_TEXT_MAX];
-    if (isfinite(value))
-        (void)fwrite(text, 1, number_write(text, value), out);
-    else
+    char text[NUMBER_TEXT_MAX] = "";
+    if (!isfinite(value)) {
         (void)fputs(isnan(value) ? "NaN" : value > 0 ? "+Inf" : "-Inf", out);
+        return;
+    }
+    size_t n = number_write(text, value);
+    (void)fwrite(text, 1, n, out);
 }
 
 static void put_count(FILE *out, uint64_t value)
 {
-    char text[NUMBER_TEXT_MAX];
-    (void)fwrite(text, 1, number_write_u64(text, value), out);
+    char text[NUMBER_TEXT_MAX] = "";
+    size_t n = number_write_u64(text, value);
+    (void)fwrite(text, 1, n, out);
 }
 
 /* {a="x",b="y"} with le last when a bound is given (NULL: none); nothing when there are no labels. */

@@ -31,10 +31,10 @@ static void print_features(const struct model_parts *parts)
     for (size_t j = 0; j < parts->feature_count; j++) {
         const struct transform *t = &parts->features[j].transform;
         (void)printf("%-24s %12.6g %12.6g %12.6g %12.6g %12.6g\n", parts->features[j].name, t->min,
-                     t->max, t->mean, t->scale, parts->linear.coefficients[j]);
+                     t->max, t->mean, t->scale, parts->prediction.coefficients[j]);
     }
     (void)printf("%-24s %12s %12s %12s %12s %12.6g\n", "intercept", "", "", "", "",
-                 parts->linear.intercept);
+                 parts->prediction.intercept);
 }
 
 static void print(const struct model *model)

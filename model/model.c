@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const model_kind_words[] = {[MODEL_LINEAR] = "linear"};
+const char *const model_kind_words[] = {[MODEL_LINEAR] = "linear", [MODEL_KERNEL] = "kernel"};
 
 /* ---- checks ---- */
 
@@ -65,7 +65,8 @@ static bool check_card(const struct model_card *card, struct error *err)
     return check_line(card->date, 0, "card.date", err) &&
            check_line(card->kernel, 0, "card.kernel", err) &&
            check_figures(&card->leave_one_out, "card.leave_one_out", err) &&
-           check_figures(&card->holdout, "card.holdout", err);
+           check_figures(&card->holdout, "card.holdout", err) &&
+           check_figures(&card->linear, "card.linear", err);
 }
 
 static bool check_features(const struct model_parts *parts, struct error *err)
@@ -111,18 +112,56 @@ static bool check_names_differ(const struct model_parts *parts, struct error *er
     return ok;
 }
 
-static bool check_linear(const struct linear_parameters *linear, size_t features, struct error *err)
+static bool check_function(const struct model_parts *parts, const struct model_function *function,
+                           const char *place, struct error *err)
 {
-    if (!isfinite(linear->intercept))
-        return error_set(err, ERR_INVALID, "parameters.intercept: expected a finite number");
-    if (linear->coefficient_count != features)
+    bool kernel = parts->kind == MODEL_KERNEL;
+    size_t expected = kernel ? parts->kernel.centre_count : parts->feature_count;
+    if (!isfinite(function->intercept))
+        return error_set(err, ERR_INVALID, "%s.intercept: expected a finite number", place);
+    if (function->coefficient_count != expected)
         return error_set(err, ERR_INVALID,
-                         "parameters.coefficients: expected %zu numbers, one per feature, got %zu",
-                         features, linear->coefficient_count);
-    for (size_t j = 0; j < features; j++)
-        if (!isfinite(linear->coefficients[j]))
+                         "%s.coefficients: expected %zu numbers, one per %s, got %zu", place,
+                         expected, kernel ? "centre" : "feature", function->coefficient_count);
+    for (size_t j = 0; j < expected; j++)
+        if (!isfinite(function->coefficients[j]))
+            return error_set(err, ERR_INVALID, "%s.coefficients[%zu]: expected a finite number",
+                             place, j);
+    return true;
+}
+
+static bool check_functions(const struct model_parts *parts, struct error *err)
+{
+    return check_function(parts, &parts->prediction, "parameters", err) &&
+           (parts->residual.coefficient_count == 0 ||
+            check_function(parts, &parts->residual, "residual", err));
+}
+
+static bool check_quantiles(const struct model_parts *parts, struct error *err)
+{
+    for (size_t j = 0; parts->quantiles != NULL && j < parts->feature_count; j++) {
+        const double *q = parts->quantiles + j * MODEL_QUANTILES;
+        for (size_t i = 0; i < MODEL_QUANTILES; i++)
+            if (!isfinite(q[i]) || (i > 0 && q[i] < q[i - 1]))
+                return error_set(err, ERR_INVALID,
+                                 "features[%zu].quantiles: expected finite, ascending numbers", j);
+    }
+    return true;
+}
+
+static bool check_interval(const struct model_interval *interval, struct error *err)
+{
+    if (interval->score_count > MODEL_SCORES_MAX)
+        return error_set(err, ERR_TOO_LARGE,
+                         "interval.scores: expected at most %d numbers, got %zu", MODEL_SCORES_MAX,
+                         interval->score_count);
+    if (interval->scaled && !(isfinite(interval->floor) && interval->floor > 0))
+        return error_set(err, ERR_INVALID, "interval.floor: expected a number > 0");
+    for (size_t i = 0; i < interval->score_count; i++)
+        if (!isfinite(interval->scores[i]) ||
+            interval->scores[i] < (i > 0 ? interval->scores[i - 1] : 0))
             return error_set(err, ERR_INVALID,
-                             "parameters.coefficients[%zu]: expected a finite number", j);
+                             "interval.scores[%zu]: expected finite, ascending numbers >= 0", i);
     return true;
 }
 
@@ -132,8 +171,9 @@ static bool check(const struct model_parts *parts, struct error *err)
            model_check_identifier(parts->version, "version", err) &&
            check_line(parts->target_name, 1, "target.name", err) &&
            check_line(parts->target_unit, 0, "target.unit", err) && check_features(parts, err) &&
-           check_names_differ(parts, err) &&
-           check_linear(&parts->linear, parts->feature_count, err) && check_card(&parts->card, err);
+           check_names_differ(parts, err) && check_functions(parts, err) &&
+           check_quantiles(parts, err) && check_interval(&parts->interval, err) &&
+           check_card(&parts->card, err);
 }
 
 /* ---- the copy ---- */
@@ -149,54 +189,108 @@ static bool copy_array(struct arena *arena, const void *from, size_t count, size
     *to = arena_array(arena, count, size);
     if (*to == NULL)
         return false;
-    memcpy(*to, from, count * size);
+    if (count > 0)
+        memcpy(*to, from, count * size);
+    return true;
+}
+
+/* Coefficients are padded with zeros to whole lanes. */
+static bool copy_function(struct arena *arena, struct model_function *function)
+{
+    size_t n = function->coefficient_count, padded = n + KERNEL_LANES;
+    double *copy = arena_array(arena, padded, sizeof *copy);
+    if (copy == NULL)
+        return false;
+    memset(copy, 0, padded * sizeof *copy);
+    if (n > 0)
+        memcpy(copy, function->coefficients, n * sizeof *copy);
+    function->coefficients = copy;
+    return true;
+}
+
+static bool copy_features(struct arena *arena, struct model_parts *parts)
+{
+    void *copy;
+    if (!copy_array(arena, parts->features, parts->feature_count, sizeof *parts->features, &copy))
+        return false;
+    struct model_feature *features = copy;
+    for (size_t j = 0; j < parts->feature_count; j++)
+        if (!copy_text(arena, &features[j].name))
+            return false;
+    parts->features = features;
+    return true;
+}
+
+static bool copy_kernel(struct arena *arena, struct kernel_map *map)
+{
+    void *directions, *scales, *centres;
+    if (!copy_array(arena, map->directions, map->direction_count, sizeof *map->directions,
+                    &directions) ||
+        !copy_array(arena, map->scales, map->inputs + map->direction_count, sizeof *map->scales,
+                    &scales) ||
+        !copy_array(arena, map->centres, map->centre_count * map->inputs, sizeof *map->centres,
+                    &centres))
+        return false;
+    map->directions = directions;
+    map->scales = scales;
+    map->centres = centres;
     return true;
 }
 
 /* Replaces every pointer of the parts by one to a copy in the arena. */
 static bool copy_into(struct arena *arena, struct model_parts *parts)
 {
-    void *features, *coefficients;
+    void *quantiles = NULL, *scores;
     if (!copy_text(arena, &parts->name) || !copy_text(arena, &parts->version) ||
         !copy_text(arena, &parts->target_name) || !copy_text(arena, &parts->target_unit) ||
-        !copy_array(arena, parts->features, parts->feature_count, sizeof *parts->features,
-                    &features) ||
-        !copy_array(arena, parts->linear.coefficients, parts->linear.coefficient_count,
-                    sizeof *parts->linear.coefficients, &coefficients))
+        !copy_features(arena, parts) || !copy_function(arena, &parts->prediction) ||
+        !copy_function(arena, &parts->residual) ||
+        !copy_array(arena, parts->interval.scores, parts->interval.score_count, sizeof(double),
+                    &scores))
         return false;
-    struct model_feature *feature = features;
-    for (size_t j = 0; j < parts->feature_count; j++)
-        if (!copy_text(arena, &feature[j].name))
-            return false;
-    parts->features = feature;
-    parts->linear.coefficients = coefficients;
-    return true;
+    if (parts->quantiles != NULL &&
+        !copy_array(arena, parts->quantiles, parts->feature_count * MODEL_QUANTILES, sizeof(double),
+                    &quantiles))
+        return false;
+    parts->quantiles = quantiles;
+    parts->interval.scores = scores;
+    return parts->kind != MODEL_KERNEL || copy_kernel(arena, &parts->kernel);
+}
+
+static bool check_kernel_inputs(const struct model_parts *parts, struct error *err)
+{
+    return parts->kernel.inputs == parts->feature_count ||
+           error_set(err, ERR_INVALID, "centres: expected %zu inputs, one per feature, got %zu",
+                     parts->feature_count, parts->kernel.inputs);
 }
 
 struct model *model_new(const struct model_parts *parts, struct error *err)
 {
+    struct kernel *kernel = NULL;
+    struct model *model = NULL;
     if (!check(parts, err))
         return NULL;
+    if (parts->kind == MODEL_KERNEL &&
+        (!check_kernel_inputs(parts, err) || (kernel = kernel_new(&parts->kernel, err)) == NULL))
+        return NULL;
     struct arena *arena = arena_new(4096, 0);
-    struct model *model = arena != NULL ? arena_alloc(arena, sizeof *model) : NULL;
-    if (model == NULL) {
-        arena_free(arena);
-        (void)error_set(err, ERR_NO_MEMORY, "out of memory");
-        return NULL;
+    if (arena != NULL && (model = arena_alloc(arena, sizeof *model)) != NULL) {
+        *model = (struct model){.arena = arena, .parts = *parts, .kernel = kernel};
+        if (copy_into(arena, &model->parts))
+            return model;
     }
-    *model = (struct model){.arena = arena, .parts = *parts};
-    if (!copy_into(arena, &model->parts)) {
-        arena_free(arena);
-        (void)error_set(err, ERR_NO_MEMORY, "out of memory");
-        return NULL;
-    }
-    return model;
+    arena_free(arena);
+    kernel_free(kernel);
+    (void)error_set(err, ERR_NO_MEMORY, "out of memory");
+    return NULL;
 }
 
 void model_free(struct model *model)
 {
-    if (model != NULL)
-        arena_free(model->arena);
+    if (model == NULL)
+        return;
+    kernel_free(model->kernel);
+    arena_free(model->arena);
 }
 
 /* ---- what it is ---- */
@@ -256,19 +350,35 @@ const struct model_card *model_card(const struct model *model)
 
 static double predict_linear(const struct model_parts *parts, const double *x)
 {
-    double sum = parts->linear.intercept;
+    double sum = parts->prediction.intercept;
     for (size_t j = 0; j < parts->feature_count; j++)
-        sum += parts->linear.coefficients[j] * transform_value(&parts->features[j].transform, x[j]);
+        sum += parts->prediction.coefficients[j] *
+               transform_value(&parts->features[j].transform, x[j]);
     return sum;
+}
+
+static double predict_kernel(const struct model *model, const double *x)
+{
+    const struct model_parts *parts = &model->parts;
+    double u[MODEL_FEATURES_MAX];
+    for (size_t j = 0; j < parts->feature_count; j++)
+        u[j] = transform_value(&parts->features[j].transform, x[j]);
+    return parts->prediction.intercept +
+           kernel_sum(model->kernel, u, parts->prediction.coefficients);
 }
 
 double model_row_ns(const struct model *model)
 {
-    return 5 + 2 * (double)model->parts.feature_count;
+    const struct kernel_map *map = &model->parts.kernel;
+    double columns = (double)(model->parts.feature_count + map->direction_count);
+    if (model->parts.kind == MODEL_LINEAR)
+        return 5 + 2 * columns;
+    return 5 + 20 * columns + (double)map->centre_count * (0.6 + 0.12 * columns);
 }
 
 void model_predict(const struct model *model, size_t rows, const double *x, double *y)
 {
     for (size_t i = 0; i < rows; i++, x += model->parts.feature_count)
-        y[i] = predict_linear(&model->parts, x);
+        y[i] = model->parts.kind == MODEL_KERNEL ? predict_kernel(model, x)
+                                                 : predict_linear(&model->parts, x);
 }

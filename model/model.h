@@ -1,7 +1,7 @@
 /* model.h - the trained thing: raw row in, prediction out.
  *
  * Formula: f(x) = b + beta . phi(u(x)), u the stored transform, phi the stored feature map
- *          (linear: phi(u) = u).
+ *          (linear: phi(u) = u; kernel: phi_m(u) = k(u, z_m), see kernel.h).
  * Does not: learn, print, log, read clocks or the environment, or clip predictions.
  * Threads: immutable after model_load or model_new; share it freely.
  * Memory:  released with model_free; every text and array it returns lives as long as the model.
@@ -33,13 +33,14 @@ struct model_card {
     char kernel[32];      /* OpenBLAS core that did the solve */
     unsigned threads;     /* its thread count */
     struct model_figures leave_one_out, holdout;
+    struct model_figures linear; /* leave-one-out figures of the linear fit to the same rows */
 };
 
 void model_free(struct model *model);
 
 const char *model_name(const struct model *model);
 const char *model_version(const struct model *model);
-const char *model_kind(const struct model *model);   /* "linear" */
+const char *model_kind(const struct model *model);   /* "linear", "kernel" */
 const char *model_sha256(const struct model *model); /* digest of the artifact, 64 hex */
 size_t model_feature_count(const struct model *model);
 const char *model_feature_name(const struct model *model, size_t j);

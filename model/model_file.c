@@ -89,12 +89,12 @@ static const struct field card_fields[] = {
 };
 static const struct object card = MEMBERS(card_fields);
 
-static const struct field linear_fields[] = {
-    FIELD("intercept", NUMBER, linear_parameters, intercept),
-    {"coefficients", NUMBERS, AT(linear_parameters, coefficients),
-     AT(linear_parameters, coefficient_count), NULL, NULL},
+static const struct field function_fields[] = {
+    FIELD("intercept", NUMBER, model_function, intercept),
+    {"coefficients", NUMBERS, AT(model_function, coefficients),
+     AT(model_function, coefficient_count), NULL, NULL},
 };
-static const struct object linear = MEMBERS(linear_fields);
+static const struct object function = MEMBERS(function_fields);
 
 static const char *const transform_words[] = {[TRANSFORM_STANDARDISE] = "standardise"};
 static const struct field transform_fields[] = {
@@ -123,11 +123,11 @@ static const struct field artifact_fields[] = {
     FIELD("format_version", VERSION, artifact, format_version),
     FIELD("name", TEXT, artifact, parts.name),
     FIELD("version", TEXT, artifact, parts.version),
-    {"kind", WORD, AT(artifact, parts.kind), MODEL_KIND_COUNT, model_kind_words, NULL},
+    {"kind", WORD, AT(artifact, parts.kind), MODEL_KERNEL, model_kind_words, NULL},
     OBJECT_FIELD("target", artifact, parts, target),
     {"features", FEATURES, AT(artifact, parts.features), AT(artifact, parts.feature_count), NULL,
      &feature},
-    OBJECT_FIELD("parameters", artifact, parts.linear, linear),
+    OBJECT_FIELD("parameters", artifact, parts.prediction, function),
     OBJECT_FIELD("card", artifact, parts.card, card),
     CHARS_FIELD("sha256", artifact, sha256),
 };
@@ -249,7 +249,9 @@ static void *enter_array(struct loader *l, size_t size, size_t *count, struct er
             return NULL;
     }
     void *array = arena_array(l->arena, *count, size);
-    if (array == NULL)
+    if (array != NULL)
+        memset(array, 0, *count * size);
+    else
         (void)error_set(err, ERR_NO_MEMORY, "out of memory");
     return array != NULL && json_enter_array(&l->reader, err) ? array : NULL;
 }

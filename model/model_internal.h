@@ -11,15 +11,18 @@
 #define MODEL_MODEL_INTERNAL_H
 
 #include "base/arena.h"
+#include "model/kernel.h"
 #include "model/model.h"
 #include "model/transform.h"
 
 enum {
     MODEL_FEATURES_MAX = 4096,
-    MODEL_TEXT_MAX = 255 /* bytes of any name */
+    MODEL_TEXT_MAX = 255, /* bytes of any name */
+    MODEL_QUANTILES = 32, /* per feature */
+    MODEL_SCORES_MAX = 999,
 };
 
-enum model_kind { MODEL_LINEAR, MODEL_KIND_COUNT };
+enum model_kind { MODEL_LINEAR, MODEL_KERNEL, MODEL_KIND_COUNT };
 extern const char *const model_kind_words[MODEL_KIND_COUNT]; /* as the artifact spells them */
 
 struct model_feature {
@@ -27,11 +30,20 @@ struct model_feature {
     struct transform transform;
 };
 
-/* f(u) = intercept + coefficients . u */
-struct linear_parameters {
+/* intercept + coefficients . phi(u): one coefficient per feature (linear) or per centre (kernel). */
+struct model_function {
     double intercept;
-    const double *coefficients; /* one per feature */
+    const double *coefficients;
     size_t coefficient_count;
+};
+
+/* Conformal scores s = |y - f| / r of rows the fit has not seen, r = max(residual, floor) if scaled,
+ * else 1. scores[i] is their (i + 1) / (score_count + 1)-quantile, rounded up, ascending. */
+struct model_interval {
+    bool scaled;
+    double floor; /* > 0 if scaled */
+    const double *scores;
+    size_t score_count; /* 0: the model gives no intervals */
 };
 
 struct model_parts {
@@ -40,14 +52,21 @@ struct model_parts {
     const char *target_name, *target_unit;
     const struct model_feature *features;
     size_t feature_count;
-    struct linear_parameters linear;
+    /* (feature_count, MODEL_QUANTILES) raw values, ascending in a row: the ((i + 1/2) / MODEL_QUANTILES)-
+     * quantiles of the training rows. What an absent input is drawn from; NULL: not known. */
+    const double *quantiles;
+    struct kernel_map kernel; /* kind kernel; its inputs are the features */
+    struct model_function prediction;
+    struct model_function residual; /* expected |y - f| of unseen rows; no coefficients: none */
+    struct model_interval interval;
     struct model_card card;
 };
 
 struct model {
     struct arena *arena; /* holds the model itself, too */
     struct model_parts parts;
-    char sha256[65]; /* of the artifact it was loaded from, else "" */
+    char sha256[65];       /* of the artifact it was loaded from, else "" */
+    struct kernel *kernel; /* kind kernel */
 };
 
 /* Whether text can be a model's name or version; place is for the message. */

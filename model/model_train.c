@@ -193,7 +193,7 @@ static struct model *make_model(const struct training *t, struct error *err)
                                       .target_unit = t->options->unit,
                                       .features = features,
                                       .feature_count = t->features,
-                                      .linear = {t->fit.intercept, t->fit.beta, t->features},
+                                      .prediction = {t->fit.intercept, t->fit.beta, t->features},
                                       .card = make_card(t)};
     struct model *model = model_new(&parts, err);
     free(features);

@@ -18,7 +18,8 @@ static void take_in(struct transform *t, double n, double x)
 void transform_learn(struct transform *t, size_t cols, uint64_t seen, const double *x, size_t rows)
 {
     for (size_t j = 0; seen == 0 && rows > 0 && j < cols; j++)
-        t[j] = (struct transform){TRANSFORM_STANDARDISE, x[j], x[j], x[j], 0};
+        t[j] = (struct transform){
+            .kind = TRANSFORM_STANDARDISE, .min = x[j], .max = x[j], .mean = x[j]};
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < cols; j++)
             take_in(&t[j], (double)(seen + i + 1), *x++);
@@ -43,10 +44,18 @@ bool transform_finish(struct transform *t, size_t cols, uint64_t rows, struct er
     return true;
 }
 
+static bool range_is_valid(const struct transform *t)
+{
+    if (!t->clipped)
+        return t->kind != TRANSFORM_LOG;
+    return isfinite(t->low) && isfinite(t->high) && t->low <= t->min && t->max <= t->high &&
+           (t->kind != TRANSFORM_LOG || (isfinite(t->offset) && t->low + t->offset >= DBL_MIN));
+}
+
 bool transform_is_valid(const struct transform *t)
 {
     return isfinite(t->min) && isfinite(t->max) && t->min <= t->max && isfinite(t->mean) &&
-           isfinite(t->scale) && t->scale >= DBL_MIN;
+           isfinite(t->scale) && t->scale >= DBL_MIN && range_is_valid(t);
 }
 
 void transform_row(const struct transform *t, size_t cols, const double *x, double *u)

@@ -21,7 +21,8 @@ static void check(bool holds)
 
 static struct model *make_model(void)
 {
-    const struct transform plain = {TRANSFORM_STANDARDISE, 0, 1, 0, 1};
+    const struct transform plain = {
+        .kind = TRANSFORM_STANDARDISE, .min = 0, .max = 1, .mean = 0, .scale = 1};
     const struct model_feature features[FEATURES] = {
         {"a", plain}, {"ab", plain}, {"\xc3\xa4", plain}};
     const double coefficients[FEATURES] = {0};
@@ -31,7 +32,7 @@ static struct model *make_model(void)
                                 .target_unit = "",
                                 .features = features,
                                 .feature_count = FEATURES,
-                                .linear = {0, coefficients, FEATURES}};
+                                .prediction = {0, coefficients, FEATURES}};
     struct error err = {0};
     memset(parts.card.data_sha256, '0', 64);
     return model_new(&parts, &err);

@@ -13,8 +13,8 @@
 struct model *plane_model(void)
 {
     static const struct model_feature features[] = {
-        {"a", {TRANSFORM_STANDARDISE, -10, 10, 0, 1}},
-        {"b", {TRANSFORM_STANDARDISE, -10, 10, 0, 1}},
+        {"a", {.kind = TRANSFORM_STANDARDISE, .min = -10, .max = 10, .mean = 0, .scale = 1}},
+        {"b", {.kind = TRANSFORM_STANDARDISE, .min = -10, .max = 10, .mean = 0, .scale = 1}},
     };
     static const double coefficients[] = {2, 3};
     struct error err = {0};
@@ -26,7 +26,7 @@ struct model *plane_model(void)
                                 .target_unit = "",
                                 .features = features,
                                 .feature_count = 2,
-                                .linear = {1, coefficients, 2},
+                                .prediction = {1, coefficients, 2},
                                 .card = {.rows = 10,
                                          .data_sha256 = "00000000000000000000000000000000"
                                                         "00000000000000000000000000000000",

@@ -22,9 +22,12 @@ static void make_sample(struct sample *s)
 {
     const struct model_figures figures = {10, 0.5, 0.75, 0.25};
     *s = (struct sample){
-        .features = {{"rooms", {TRANSFORM_STANDARDISE, 1, 9, 5, 2}},
-                     {"age", {TRANSFORM_STANDARDISE, 0, 100, 40, 16}},
-                     {"grade \"A\", \xc3\xa4", {TRANSFORM_STANDARDISE, -1, 1, 0, 0.5}}},
+        .features =
+            {{"rooms", {.kind = TRANSFORM_STANDARDISE, .min = 1, .max = 9, .mean = 5, .scale = 2}},
+             {"age",
+              {.kind = TRANSFORM_STANDARDISE, .min = 0, .max = 100, .mean = 40, .scale = 16}},
+             {"grade \"A\", \xc3\xa4",
+              {.kind = TRANSFORM_STANDARDISE, .min = -1, .max = 1, .mean = 0, .scale = 0.5}}},
         .coefficients = {3, -1, 0.25},
         .parts = {.name = "houses",
                   .version = "1.0-rc_2",
@@ -32,7 +35,7 @@ static void make_sample(struct sample *s)
                   .target_name = "price",
                   .target_unit = "100000 USD",
                   .feature_count = FEATURES,
-                  .linear = {.intercept = 7, .coefficient_count = FEATURES},
+                  .prediction = {.intercept = 7, .coefficient_count = FEATURES},
                   .card = {.rows = 10,
                            .date = "2026-11-24",
                            .penalty = 0.5,
@@ -41,7 +44,7 @@ static void make_sample(struct sample *s)
                            .leave_one_out = figures,
                            .holdout = figures}}};
     s->parts.features = s->features;
-    s->parts.linear.coefficients = s->coefficients;
+    s->parts.prediction.coefficients = s->coefficients;
     memset(s->parts.card.data_sha256, 'a', 64);
 }
 
@@ -221,15 +224,15 @@ static void new_refuses_coefficients_that_are_not_one_finite_number_per_feature(
     (void)state;
     struct sample s;
     make_sample(&s);
-    s.parts.linear.coefficient_count = 2;
+    s.parts.prediction.coefficient_count = 2;
     assert_refused(&s, ERR_INVALID, "parameters.coefficients: expected 3 numbers");
-    s.parts.linear.coefficient_count = SIZE_MAX;
+    s.parts.prediction.coefficient_count = SIZE_MAX;
     assert_refused(&s, ERR_INVALID, "parameters.coefficients: expected 3 numbers");
     make_sample(&s);
     s.coefficients[2] = NAN;
     assert_refused(&s, ERR_INVALID, "parameters.coefficients[2]");
     make_sample(&s);
-    s.parts.linear.intercept = -INFINITY;
+    s.parts.prediction.intercept = -INFINITY;
     assert_refused(&s, ERR_INVALID, "parameters.intercept");
 }
 
@@ -302,13 +305,17 @@ static struct model *wide_model(size_t features, uint64_t *seed)
     make_sample(&s);
     for (size_t j = 0; j < features; j++) {
         (void)snprintf(names[j], sizeof names[j], "f%zu", j);
-        feature[j] = (struct model_feature){
-            names[j], {TRANSFORM_STANDARDISE, 0, 1, uniform(seed), 0.1 + uniform(seed)}};
+        feature[j] = (struct model_feature){names[j],
+                                            {.kind = TRANSFORM_STANDARDISE,
+                                             .min = 0,
+                                             .max = 1,
+                                             .mean = uniform(seed),
+                                             .scale = 0.1 + uniform(seed)}};
         coefficients[j] = (uniform(seed) - 0.5) * pow(10, 6 * uniform(seed));
     }
     s.parts.features = feature;
-    s.parts.feature_count = s.parts.linear.coefficient_count = features;
-    s.parts.linear.coefficients = coefficients;
+    s.parts.feature_count = s.parts.prediction.coefficient_count = features;
+    s.parts.prediction.coefficients = coefficients;
     return new_model(&s);
 }
 

@@ -211,8 +211,12 @@ static void saved_numbers_come_back_bit_by_bit(void **state)
         for (size_t j = 0; j < FEATURES; j++) {
             double scale = fabs(any_double(&seed)) + 0x1p-1022;
             (void)snprintf(names[j], sizeof names[j], "f%zu", j);
-            features[j] = (struct model_feature){
-                names[j], {TRANSFORM_STANDARDISE, -1e308, 1e308, any_double(&seed), scale}};
+            features[j] = (struct model_feature){names[j],
+                                                 {.kind = TRANSFORM_STANDARDISE,
+                                                  .min = -1e308,
+                                                  .max = 1e308,
+                                                  .mean = any_double(&seed),
+                                                  .scale = scale}};
             coefficients[j] = any_double(&seed);
             x[j] = features[j].transform.mean + scale / 3;
         }
@@ -222,14 +226,15 @@ static void saved_numbers_come_back_bit_by_bit(void **state)
                                     .target_unit = "",
                                     .features = features,
                                     .feature_count = FEATURES,
-                                    .linear = {any_double(&seed), coefficients, FEATURES},
+                                    .prediction = {any_double(&seed), coefficients, FEATURES},
                                     .card = {.data_sha256 = SHA, .penalty = 5e-324}};
         struct model *model = model_new(&parts, &err);
         assert_non_null(model);
         struct artifact a = save(model), again;
         struct model *loaded = load(a.text, a.n, &err);
         assert_non_null(loaded);
-        assert_memory_equal(loaded->parts.linear.coefficients, coefficients, sizeof coefficients);
+        assert_memory_equal(loaded->parts.prediction.coefficients, coefficients,
+                            sizeof coefficients);
         for (size_t j = 0; j < FEATURES; j++)
             assert_same_transform(&loaded->parts.features[j].transform, &features[j].transform);
         model_predict(model, 1, x, &y[0]);

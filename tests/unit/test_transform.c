@@ -161,8 +161,9 @@ static void cut_into_calls_does_not_change_a_bit(void **state)
 static void row_applies_each_features_own_transform(void **state)
 {
     (void)state;
-    const struct transform t[] = {{TRANSFORM_STANDARDISE, 0, 1, 1, 2},
-                                  {TRANSFORM_STANDARDISE, 0, 1, -3, 0.5}};
+    const struct transform t[] = {
+        {.kind = TRANSFORM_STANDARDISE, .min = 0, .max = 1, .mean = 1, .scale = 2},
+        {.kind = TRANSFORM_STANDARDISE, .min = 0, .max = 1, .mean = -3, .scale = 0.5}};
     const double x[] = {5, -3.25};
     double u[2];
     transform_row(t, 2, x, u);
@@ -173,7 +174,8 @@ static void row_applies_each_features_own_transform(void **state)
 static void is_valid_wants_finite_numbers_and_a_normal_scale(void **state)
 {
     (void)state;
-    const struct transform good = {TRANSFORM_STANDARDISE, -1, 1, 0, 1};
+    const struct transform good = {
+        .kind = TRANSFORM_STANDARDISE, .min = -1, .max = 1, .mean = 0, .scale = 1};
     assert_true(transform_is_valid(&good));
     const double bad_scales[] = {0, -1, 4.9e-324, INFINITY, NAN};
     for (size_t i = 0; i < sizeof bad_scales / sizeof *bad_scales; i++) {
@@ -181,10 +183,14 @@ static void is_valid_wants_finite_numbers_and_a_normal_scale(void **state)
         t.scale = bad_scales[i];
         assert_false(transform_is_valid(&t));
     }
-    assert_false(transform_is_valid(&(struct transform){TRANSFORM_STANDARDISE, 2, 1, 0, 1}));
-    assert_false(transform_is_valid(&(struct transform){TRANSFORM_STANDARDISE, NAN, 1, 0, 1}));
-    assert_false(transform_is_valid(&(struct transform){TRANSFORM_STANDARDISE, 0, INFINITY, 0, 1}));
-    assert_false(transform_is_valid(&(struct transform){TRANSFORM_STANDARDISE, 0, 1, NAN, 1}));
+    assert_false(transform_is_valid(&(struct transform){
+        .kind = TRANSFORM_STANDARDISE, .min = 2, .max = 1, .mean = 0, .scale = 1}));
+    assert_false(transform_is_valid(&(struct transform){
+        .kind = TRANSFORM_STANDARDISE, .min = NAN, .max = 1, .mean = 0, .scale = 1}));
+    assert_false(transform_is_valid(&(struct transform){
+        .kind = TRANSFORM_STANDARDISE, .min = 0, .max = INFINITY, .mean = 0, .scale = 1}));
+    assert_false(transform_is_valid(&(struct transform){
+        .kind = TRANSFORM_STANDARDISE, .min = 0, .max = 1, .mean = NAN, .scale = 1}));
 }
 
 static const struct CMUnitTest tests[] = {

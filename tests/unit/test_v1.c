@@ -28,9 +28,10 @@ static struct model *make_model(const char *const *names, size_t n)
                                 .target_unit = "",
                                 .features = features,
                                 .feature_count = n,
-                                .linear = {0, coefficients, n}};
+                                .prediction = {0, coefficients, n}};
     for (size_t j = 0; j < n; j++)
-        features[j] = (struct model_feature){names[j], {TRANSFORM_STANDARDISE, 0, 1, 0, 1}};
+        features[j] = (struct model_feature){
+            names[j], {.kind = TRANSFORM_STANDARDISE, .min = 0, .max = 1, .mean = 0, .scale = 1}};
     memset(parts.card.data_sha256, '0', 64);
     struct model *model = model_new(&parts, &err);
     if (model == NULL)
