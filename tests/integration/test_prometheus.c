@@ -34,7 +34,7 @@ static void prometheus_sees_the_rate_with_the_four_labels(void **state)
 {
     (void)state;
     char folder[512], config[600], storage[600], listen[64], path[1024];
-    struct http_answer answer;
+    struct http_answer answer = {0};
     if (access("/usr/bin/prometheus", X_OK) != 0)
         t_skip("prometheus is not installed");
     process_folder(folder, sizeof folder);
@@ -72,17 +72,23 @@ static void prometheus_sees_the_rate_with_the_four_labels(void **state)
         http_client_request(http, "POST", "/v1/models/california-housing:predict", NULL, body,
                             strlen(body), &answer);
         assert_int_equal(answer.status, 200);
+        http_answer_clear(&answer);
         http_client_request(port, "GET", path, NULL, NULL, 0, &answer);
         seen = answer.status == 200 && strstr(answer.body, "\"metric\":{") != NULL;
+        if (!seen)
+            http_answer_clear(&answer);
         (void)poll(NULL, 0, 100);
     }
+    assert_true(seen);
     assert_contains(answer.body, "\"user_id\":\"user01\"");
     assert_contains(answer.body, "\"namespace\":\"kubeflow-user01\"");
     assert_contains(answer.body, "\"model_name\":\"california-housing\"");
     assert_contains(answer.body, "\"version\":\"1\"");
+    http_answer_clear(&answer);
     http_client_request(port, "GET", "/api/v1/targets?state=active", NULL, NULL, 0, &answer);
     assert_contains(answer.body, "\"health\":\"up\"");
     assert_contains(answer.body, "\"lastError\":\"\"");
+    http_answer_clear(&answer);
 
     process_signal(prometheus, SIGTERM);
     assert_int_equal(process_wait(prometheus, 30), 0);

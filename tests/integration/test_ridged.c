@@ -46,13 +46,16 @@ static void stop(struct running *r)
     process_free(r->process);
 }
 
+/* Answers are reused: what the last one held is freed first. */
 static void get(unsigned port, const char *path, struct http_answer *answer)
 {
+    http_answer_clear(answer);
     http_client_request(port, "GET", path, NULL, NULL, 0, answer);
 }
 
 static void predict(unsigned port, const char *body, struct http_answer *answer)
 {
+    http_answer_clear(answer);
     http_client_request(port, "POST", "/v1/models/california-housing:predict", NULL, body,
                         strlen(body), answer);
 }
@@ -60,7 +63,7 @@ static void predict(unsigned port, const char *body, struct http_answer *answer)
 static void serves_and_stops_cleanly(void **state)
 {
     (void)state;
-    struct http_answer answer;
+    struct http_answer answer = {0};
     struct running r = start(NULL);
     get(r.http, "/", &answer);
     assert_int_equal(answer.status, 200);
@@ -71,6 +74,7 @@ static void serves_and_stops_cleanly(void **state)
     assert_int_equal(answer.status, 200);
     assert_contains(answer.body, "{\"predictions\":[");
     stop(&r);
+    http_answer_clear(&answer);
 }
 
 /* The one row of the README, through the server and through the command line. */
@@ -78,7 +82,7 @@ static void predicts_the_same_bits_as_the_model_tool(void **state)
 {
     (void)state;
     char folder[512], csv[600], output[4096], tool[512];
-    struct http_answer answer;
+    struct http_answer answer = {0};
     process_folder(folder, sizeof folder);
     (void)snprintf(csv, sizeof csv, "%s/row.csv", folder);
     FILE *out = fopen(csv, "w");
@@ -101,12 +105,13 @@ static void predicts_the_same_bits_as_the_model_tool(void **state)
     assert_string_equal(answer.body, expected);
     stop(&r);
     process_remove(folder);
+    http_answer_clear(&answer);
 }
 
 static void the_metrics_port_answers_nothing_else(void **state)
 {
     (void)state;
-    struct http_answer answer;
+    struct http_answer answer = {0};
     struct running r = start(NULL);
     get(r.metrics, "/healthz", &answer);
     assert_int_equal(answer.status, 200);
@@ -121,12 +126,13 @@ static void the_metrics_port_answers_nothing_else(void **state)
     get(r.metrics, "/v1/models", &answer);
     assert_int_equal(answer.status, 404);
     stop(&r);
+    http_answer_clear(&answer);
 }
 
 static double metric(unsigned port, const char *series)
 {
     double value = -1;
-    struct http_answer answer;
+    struct http_answer answer = {0};
     struct error err = {0};
     get(port, "/metrics", &answer);
     assert_int_equal(answer.status, 200);
@@ -134,6 +140,7 @@ static double metric(unsigned port, const char *series)
         fail_msg("%s", err.message);
     if (!exposition_value(answer.body, answer.body_len, series, &value))
         fail_msg("expected %s in:\n%s", series, answer.body);
+    http_answer_clear(&answer);
     return value;
 }
 
@@ -144,7 +151,7 @@ static double metric(unsigned port, const char *series)
 static void counts_what_it_answers(void **state)
 {
     (void)state;
-    struct http_answer answer;
+    struct http_answer answer = {0};
     const char *const extra[] = {"--user_id=user07", "--namespace", "kubeflow-user07", NULL};
     struct running r = start(extra);
     for (unsigned port = r.http;; port = r.metrics) {
@@ -165,13 +172,14 @@ static void counts_what_it_answers(void **state)
     assert_true(metric(r.metrics, "model_prediction_rows_total{" LABELS "}") == 3);
     assert_true(metric(r.metrics, "model_prediction_latency_count{" LABELS "}") == 4);
     stop(&r);
+    http_answer_clear(&answer);
 }
 
 static void promtool_accepts_both_ports_during_traffic(void **state)
 {
     (void)state;
     char folder[512], command[700], output[4096];
-    struct http_answer answer;
+    struct http_answer answer = {0};
     if (access("/usr/bin/promtool", X_OK) != 0)
         t_skip("promtool is not installed");
     process_folder(folder, sizeof folder);
@@ -195,6 +203,7 @@ static void promtool_accepts_both_ports_during_traffic(void **state)
     }
     stop(&r);
     process_remove(folder);
+    http_answer_clear(&answer);
 }
 
 /* Keeps asking on a fresh connection each time while the server is told to stop: whatever was accepted
@@ -202,7 +211,7 @@ static void promtool_accepts_both_ports_during_traffic(void **state)
 static void finishes_what_is_in_flight_when_told_to_stop(void **state)
 {
     (void)state;
-    struct http_answer answer;
+    struct http_answer answer = {0};
     const char *const extra[] = {"--drain_delay=1", NULL};
     struct running r = start(extra);
     process_signal(r.process, SIGTERM);
@@ -217,6 +226,7 @@ static void finishes_what_is_in_flight_when_told_to_stop(void **state)
     assert_string_equal(http_answer_header(&answer, "Connection"), "close");
     assert_int_equal(process_wait(r.process, 30), 0);
     process_free(r.process);
+    http_answer_clear(&answer);
 }
 
 static void unknown_options_are_warned_of_and_skipped_with_their_values(void **state)
@@ -225,12 +235,13 @@ static void unknown_options_are_warned_of_and_skipped_with_their_values(void **s
     const char *const extra[] = {"--enable_docs_url", "true", "--predictor_host=x",
                                  "--http_port",       "0",    "--model_name=early",
                                  "--model_name",      "late", NULL};
-    struct http_answer answer;
+    struct http_answer answer = {0};
     struct running r = start(extra);
     process_expect(r.process, "\"event\":\"unknown_option\",\"option\":\"--predictor_host\"", 10);
     get(r.http, "/v1/models", &answer);
     assert_string_equal(answer.body, "{\"models\":[\"late\"]}");
     stop(&r);
+    http_answer_clear(&answer);
 }
 
 static void expect_failure(const char *const *argv, int code, const char *text)
