@@ -1,6 +1,5 @@
 /* A ring of fixed-size lines behind one short mutex; the writer thread copies a batch out and writes
  * it without the lock. Callers hold the lock only to copy one finished line. */
-#define _GNU_SOURCE /* pthread_clockjoin_np */
 #include "server/log.h"
 
 #include "base/number.h"
@@ -22,11 +21,11 @@ struct line {
 
 struct log {
     pthread_mutex_t lock;
-    pthread_cond_t wake;
+    pthread_cond_t wake, ended_changed;
     pthread_t thread;
     int fd;
     enum log_level least;
-    bool stopping;
+    bool stopping, ended;
     uint64_t dropped, dropped_reported;
     size_t head, count; /* ring[head] is the oldest of count lines */
     struct line ring[RING_LINES];
@@ -203,11 +202,23 @@ static void *write_lines(void *arg)
         write_all(log->fd, buffer, n);
         (void)pthread_mutex_lock(&log->lock);
     }
+    log->ended = true;
+    (void)pthread_cond_signal(&log->ended_changed);
     (void)pthread_mutex_unlock(&log->lock);
     return NULL;
 }
 
 /* ---- life ---- */
+
+/* A condition whose timed waits do not follow a clock that is set. */
+static void init_monotonic(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(condition, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+}
 
 struct log *log_start(int fd, enum log_level least, struct error *err)
 {
@@ -220,6 +231,7 @@ struct log *log_start(int fd, enum log_level least, struct error *err)
     log->least = least;
     (void)pthread_mutex_init(&log->lock, NULL);
     (void)pthread_cond_init(&log->wake, NULL);
+    init_monotonic(&log->ended_changed);
     int rc = pthread_create(&log->thread, NULL, write_lines, log);
     if (rc != 0) {
         free(log);
@@ -237,11 +249,17 @@ void log_stop(struct log *log)
     (void)pthread_mutex_lock(&log->lock);
     log->stopping = true;
     (void)pthread_cond_signal(&log->wake);
-    (void)pthread_mutex_unlock(&log->lock);
     (void)clock_gettime(CLOCK_MONOTONIC, &limit);
     limit.tv_sec += 1;
-    if (pthread_clockjoin_np(log->thread, NULL, CLOCK_MONOTONIC, &limit) != 0)
+    while (!log->ended &&
+           pthread_cond_timedwait(&log->ended_changed, &log->lock, &limit) != ETIMEDOUT)
+        ;
+    bool ended = log->ended;
+    (void)pthread_mutex_unlock(&log->lock);
+    if (!ended)
         return; /* the sink blocks: the thread keeps the log, the process is about to end */
+    (void)pthread_join(log->thread, NULL);
+    (void)pthread_cond_destroy(&log->ended_changed);
     (void)pthread_cond_destroy(&log->wake);
     (void)pthread_mutex_destroy(&log->lock);
     free(log);
