@@ -195,6 +195,8 @@ struct metric_series *metrics_series(struct metric_family *family, const char *c
         *family->last = series;
         family->last = &series->next;
     }
+    if (series != NULL)
+        series->users++;
     (void)pthread_mutex_unlock(&family->metrics->lock);
     return series;
 }
@@ -208,11 +210,15 @@ void metrics_series_remove(struct metric_family *family, struct metric_series *s
     while (*link != NULL && *link != series)
         link = &(*link)->next;
     require(*link == series, "removed from a family it is not in", family->name);
-    *link = series->next;
-    if (family->last == &series->next)
-        family->last = link;
+    bool last = --series->users == 0;
+    if (last) {
+        *link = series->next;
+        if (family->last == &series->next)
+            family->last = link;
+    }
     (void)pthread_mutex_unlock(&family->metrics->lock);
-    free_series(series);
+    if (last)
+        free_series(series);
 }
 
 /* ---- updates ---- */

@@ -54,12 +54,13 @@ struct metric_family *metrics_family(struct metrics *metrics,
                                      const struct metric_spec *spec) MUST_CHECK;
 
 /* The series with these label values (as many as the family has names; values are copied). Made at
- * zero if it does not exist, else the existing one. Gauges start absent: they appear in the
- * exposition with the first metric_set. */
+ * zero if it does not exist, else the existing one, which then has one more user. Gauges start
+ * absent: they appear in the exposition with the first metric_set. */
 struct metric_series *metrics_series(struct metric_family *family,
                                      const char *const *values) MUST_CHECK;
 
-/* Takes a series out of the exposition and frees it; NULL is allowed. No thread may still use it. */
+/* Ends one use of a series; with the last one it leaves the exposition and is freed, so no thread may
+ * still use it. NULL is allowed. */
 void metrics_series_remove(struct metric_family *family, struct metric_series *series);
 
 /* Counter: adds n. */

@@ -23,6 +23,7 @@ struct metric_series {
     struct metric_family *family;
     struct metric_series *next;
     char *values[METRIC_LABELS_MAX];
+    unsigned users;         /* under the registry's lock */
     _Atomic uint64_t level; /* bits of the double that was set */
     _Atomic bool shown;     /* gauges: not before they have been set or added to */
     unsigned char *slots;

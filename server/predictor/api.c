@@ -43,7 +43,7 @@ struct api_call {
     struct api *api;
     const struct request *request;
     struct arena *arena;
-    const struct served *served; /* NULL until a model was found */
+    struct served *served; /* NULL until a model was found */
     enum telemetry_route route;
     enum api_surface surface;
     unsigned shard;
@@ -253,7 +253,7 @@ static bool check_method(struct api_call *call, const struct route *route)
 static bool check_model(struct api_call *call, struct span name)
 {
     int shown = (int)(name.n < 128 ? name.n : 128);
-    call->served = registry_find(call->api->config.registry, name);
+    call->served = registry_find(call->api->config.registry, call->shard, name);
     if (call->served == NULL)
         return error_set(&call->error, ERR_NOT_FOUND, "Model with name %.*s does not exist.", shown,
                          name.p);
@@ -275,7 +275,8 @@ static void answer_models(struct api_call *call)
     json_begin_object(&w);
     json_key(&w, "models");
     json_begin_array(&w);
-    for (size_t i = 0; (served = registry_at(call->api->config.registry, i)) != NULL; i++)
+    for (size_t i = 0; (served = registry_at(call->api->config.registry, call->shard, i)) != NULL;
+         i++)
         json_put_string(&w, served->name);
     json_end_array(&w);
     json_end_object(&w);

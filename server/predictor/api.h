@@ -30,7 +30,7 @@ enum api_lifecycle { API_STARTING, API_READY, API_DRAINING };
 enum api_surface { API_EVERYTHING, API_OBSERVER /* /metrics, /healthz, /readyz */ };
 
 struct api_config {
-    const struct registry *registry;
+    struct registry *registry;
     struct telemetry *telemetry;
     struct metrics *metrics;
     struct log *log; /* may be NULL */

@@ -58,6 +58,8 @@ static const struct option_spec specs[] = {
      "seconds between readiness off and the end of accepting"},
     {"drain_timeout", NULL, UNSIGNED_AT(drain_timeout_s, 0, 3600), DEFAULT("20"),
      "seconds requests in flight have to finish"},
+    {"watch_interval", NULL, UNSIGNED_AT(watch_interval_s, 0, 86400), DEFAULT("5"),
+     "seconds between looks for a further artifact; 0: only on SIGHUP"},
     {"access_log", NULL, BOOLEAN, offsetof(struct config, access_log), 0, 0, DEFAULT("false"),
      "one log line per request"},
     {"log_level", "KSERVE_LOGLEVEL", LEVEL, offsetof(struct config, log_level), 0, 0,

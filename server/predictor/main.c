@@ -56,7 +56,8 @@ static bool make_metrics(struct ridged *r, struct error *err)
         r->telemetry = telemetry_new(r->metrics, &labels);
     }
     if (r->telemetry != NULL)
-        r->registry = registry_new(r->telemetry);
+        r->registry = registry_new(r->telemetry, r->config.model_dir, r->config.model_name,
+                                   r->config.workers + 1);
     return (r->process != NULL && r->registry != NULL) ||
            error_set(err, ERR_NO_MEMORY, "metrics: out of memory");
 }
@@ -111,13 +112,28 @@ static bool start_server(struct ridged *r, struct error *err)
 
 static bool load_model(struct ridged *r, struct error *err)
 {
-    if (!registry_load(r->registry, r->config.model_dir, r->config.model_name, err))
+    bool swapped;
+    if (!registry_load(r->registry, &swapped, err))
         return false;
-    const struct served *served = registry_at(r->registry, 0);
+    if (!swapped) {
+        log_event(r->log, LOG_INFO, "model_unchanged", LOG_TEXT("path", r->config.model_dir));
+        return true;
+    }
+    const struct served *served = registry_current(r->registry);
     log_event(r->log, LOG_INFO, "model_loaded", LOG_TEXT("model", served->name),
               LOG_TEXT("version", model_version(served->model)),
               LOG_TEXT("sha256", model_sha256(served->model)));
     return true;
+}
+
+/* A further artifact, or the one before goes on being served. */
+static void reload_model(struct ridged *r)
+{
+    struct error err = {0};
+    bool ok = load_model(r, &err);
+    telemetry_reload(r->telemetry, ok);
+    if (!ok)
+        log_event(r->log, LOG_ERROR, "model_reload_failed", LOG_TEXT("error", err.message));
 }
 
 /* The observer listens before the model is loaded, so that a probe sees "not ready" and not a refused
@@ -170,13 +186,18 @@ static void leave_termination_message(const char *message)
     (void)close(fd);
 }
 
-static void wait_for_end(const struct ridged *r, const sigset_t *signals)
+/* Main is the loader: between signals it looks for a further artifact. Looking beats being told:
+ * volumes that change on another machine send no notice. */
+static void wait_for_end(struct ridged *r, const sigset_t *signals)
 {
-    int signal_number = 0;
-    do {
-        if (sigwait(signals, &signal_number) == 0 && signal_number == SIGHUP)
-            log_event(r->log, LOG_INFO, "hangup_ignored", LOG_NUMBER("signal", signal_number));
-    } while (signal_number != SIGTERM && signal_number != SIGINT);
+    const struct timespec interval = {.tv_sec = r->config.watch_interval_s};
+    int got = 0;
+    while (got != SIGTERM && got != SIGINT) {
+        got = interval.tv_sec > 0 ? sigtimedwait(signals, NULL, &interval)
+                                  : sigwaitinfo(signals, NULL);
+        if (got == SIGHUP || (got == -1 && errno == EAGAIN && registry_changed(r->registry)))
+            reload_model(r);
+    }
 }
 
 static int run(struct ridged *r)

@@ -1,100 +1,242 @@
-/* One model for now; kept as a list so that names and versions have their place. */
+/* One model at a time: its replacement is published under a lock that the loader takes, and a shard
+ * only when the generation has moved. */
+#define _GNU_SOURCE /* strverscmp */
 #include "server/predictor/registry.h"
 
 #include "model/model_file.h"
 
+#include <dirent.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MODELS_MAX = 1 };
+/* What a shard holds; a cache line of its own. */
+struct view {
+    uint64_t generation;
+    struct served *served;
+    char pad[64 - sizeof(uint64_t) - sizeof(struct served *)];
+};
+
+/* Which file it was. */
+struct stamp {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec modified;
+};
 
 struct registry {
     struct telemetry *telemetry;
-    struct served served[MODELS_MAX];
-    size_t count;
+    const char *path, *name;
+    struct stamp tried; /* by the last registry_load */
+    pthread_mutex_t lock;
+    struct served *current; /* under lock */
+    _Atomic uint64_t generation;
+    unsigned shards;
+    struct view views[];
 };
 
-struct registry *registry_new(struct telemetry *telemetry)
+struct registry *registry_new(struct telemetry *telemetry, const char *path, const char *name,
+                              unsigned shards)
 {
-    struct registry *registry = calloc(1, sizeof *registry);
-    if (registry != NULL)
-        registry->telemetry = telemetry;
+    struct registry *registry = calloc(1, sizeof *registry + shards * sizeof(struct view));
+    if (registry == NULL)
+        return NULL;
+    registry->telemetry = telemetry;
+    registry->path = path;
+    registry->name = name;
+    registry->shards = shards;
+    (void)pthread_mutex_init(&registry->lock, NULL);
     return registry;
 }
 
-static void clear_served(struct served *served)
+void served_pin(struct served *served)
 {
+    (void)atomic_fetch_add_explicit(&served->users, 1, memory_order_relaxed);
+}
+
+void served_unpin(struct served *served)
+{
+    if (served == NULL || atomic_fetch_sub(&served->users, 1) > 1)
+        return;
     telemetry_model_free(served->telemetry);
     model_free(served->model);
+    free(served);
 }
 
 void registry_free(struct registry *registry)
 {
     if (registry == NULL)
         return;
-    for (size_t i = 0; i < registry->count; i++)
-        clear_served(&registry->served[i]);
+    for (unsigned i = 0; i < registry->shards; i++)
+        served_unpin(registry->views[i].served);
+    if (registry->current != NULL)
+        telemetry_model_retire(registry->current->telemetry);
+    served_unpin(registry->current);
+    (void)pthread_mutex_destroy(&registry->lock);
     free(registry);
 }
 
-static struct model *load_path(const char *path, struct error *err)
+/* ---- asking ---- */
+
+static struct served *view(struct registry *registry, unsigned shard)
+{
+    struct view *view = &registry->views[shard];
+    if (atomic_load_explicit(&registry->generation, memory_order_acquire) == view->generation)
+        return view->served;
+    struct served *old = view->served;
+    (void)pthread_mutex_lock(&registry->lock);
+    view->served = registry->current;
+    view->generation = atomic_load_explicit(&registry->generation, memory_order_relaxed);
+    served_pin(view->served);
+    (void)pthread_mutex_unlock(&registry->lock);
+    served_unpin(old);
+    return view->served;
+}
+
+struct served *registry_find(struct registry *registry, unsigned shard, struct span name)
+{
+    struct served *served = view(registry, shard);
+    bool found = served != NULL && strlen(served->name) == name.n &&
+                 memcmp(served->name, name.p, name.n) == 0;
+    return found ? served : NULL;
+}
+
+struct served *registry_at(struct registry *registry, unsigned shard, size_t i)
+{
+    return i == 0 ? view(registry, shard) : NULL;
+}
+
+/* ---- which file ---- */
+
+static bool is_file(const char *path, struct stamp *stamp)
 {
     struct stat info;
-    char file[PATH_MAX];
-    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
-        return model_load_path(path, err);
-    if (snprintf(file, sizeof file, "%s/model.json", path) >= (int)sizeof file) {
-        (void)error_set(err, ERR_TOO_LARGE, "model_dir: expected a path below %d bytes", PATH_MAX);
-        return NULL;
-    }
-    return model_load_path(file, err);
-}
-
-static bool valid_name(const char *name)
-{
-    size_t n = strlen(name);
-    return n > 0 && n <= SERVED_NAME_MAX && strpbrk(name, "/:") == NULL;
-}
-
-bool registry_load(struct registry *registry, const char *path, const char *name, struct error *err)
-{
-    if (registry->count == MODELS_MAX)
-        return error_set(err, ERR_TOO_LARGE, "registry: expected at most %d models", MODELS_MAX);
-    if (name != NULL && !valid_name(name))
-        return error_set(err, ERR_INVALID,
-                         "model_name: expected 1 to %d bytes without '/' and ':', got \"%.64s\"",
-                         SERVED_NAME_MAX, name);
-    struct model *model = load_path(path, err);
-    if (model == NULL)
+    if (stat(path, &info) != 0 || S_ISDIR(info.st_mode))
         return false;
-    /* The series keep a pointer to the name, so the entry is filled where it will stay. */
-    struct served *served = &registry->served[registry->count];
-    (void)snprintf(served->name, sizeof served->name, "%s",
-                   name != NULL ? name : model_name(model));
-    served->model = model;
-    served->telemetry = telemetry_model_new(registry->telemetry, served->name, model);
-    if (served->telemetry == NULL) {
-        clear_served(served);
-        return error_set(err, ERR_NO_MEMORY, "%s: out of memory", path);
-    }
-    registry->count++;
+    *stamp = (struct stamp){info.st_dev, info.st_ino, info.st_size, info.st_mtim};
     return true;
 }
 
-const struct served *registry_find(const struct registry *registry, struct span name)
+static bool join(char file[PATH_MAX], const char *folder, const char *version)
 {
-    for (size_t i = 0; i < registry->count; i++) {
-        const struct served *served = &registry->served[i];
-        if (strlen(served->name) == name.n && memcmp(served->name, name.p, name.n) == 0)
-            return served;
-    }
-    return NULL;
+    return snprintf(file, PATH_MAX, "%s/%s%smodel.json", folder, version,
+                    *version != '\0' ? "/" : "") < PATH_MAX;
 }
 
-const struct served *registry_at(const struct registry *registry, size_t i)
+/* The folder's last version that holds a model.json; false when there is none. Hidden names are what
+ * ConfigMap volumes keep behind their links. */
+static bool last_version(const char *folder, char file[PATH_MAX], struct stamp *stamp)
 {
-    return i < registry->count ? &registry->served[i] : NULL;
+    char best[NAME_MAX + 1] = "";
+    struct stamp found;
+    DIR *dir = opendir(folder);
+    if (dir == NULL)
+        return false;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        if (entry->d_name[0] != '.' && strverscmp(entry->d_name, best) > 0 &&
+            join(file, folder, entry->d_name) && is_file(file, &found)) {
+            (void)snprintf(best, sizeof best, "%s", entry->d_name);
+            *stamp = found;
+        }
+    (void)closedir(dir);
+    return *best != '\0' && join(file, folder, best);
+}
+
+/* The file that path names now. Where nothing is found, the place where it was looked for first, for
+ * the message. */
+static struct stamp resolve(const char *path, char file[PATH_MAX])
+{
+    struct stamp stamp = {0};
+    struct stat info;
+    bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    if (!folder) {
+        (void)snprintf(file, PATH_MAX, "%s", path);
+        (void)is_file(path, &stamp);
+    } else if (!(join(file, path, "") && is_file(file, &stamp)) &&
+               !last_version(path, file, &stamp))
+        (void)join(file, path, "");
+    return stamp;
+}
+
+bool registry_changed(const struct registry *registry)
+{
+    char file[PATH_MAX];
+    struct stamp now = resolve(registry->path, file), then = registry->tried;
+    return now.device != then.device || now.inode != then.inode || now.size != then.size ||
+           now.modified.tv_sec != then.modified.tv_sec ||
+           now.modified.tv_nsec != then.modified.tv_nsec;
+}
+
+/* ---- loading ---- */
+
+static bool check_name(const char *name, struct error *err)
+{
+    size_t n = strlen(name);
+    return (n > 0 && n <= SERVED_NAME_MAX && strpbrk(name, "/:") == NULL) ||
+           error_set(err, ERR_INVALID,
+                     "model_name: expected 1 to %d bytes without '/' and ':', got \"%.64s\"",
+                     SERVED_NAME_MAX, name);
+}
+
+static struct served *make_served(struct registry *registry, struct model *model)
+{
+    const char *name = registry->name != NULL ? registry->name : model_name(model);
+    struct served *served = calloc(1, sizeof *served);
+    if (served == NULL)
+        return NULL;
+    (void)snprintf(served->name, sizeof served->name, "%s", name);
+    served->model = model;
+    atomic_init(&served->users, 1);
+    served->telemetry = telemetry_model_new(registry->telemetry, served->name, model);
+    if (served->telemetry == NULL) {
+        free(served);
+        return NULL;
+    }
+    return served;
+}
+
+static void publish(struct registry *registry, struct served *served)
+{
+    (void)pthread_mutex_lock(&registry->lock);
+    struct served *old = registry->current;
+    registry->current = served;
+    (void)atomic_fetch_add_explicit(&registry->generation, 1, memory_order_release);
+    (void)pthread_mutex_unlock(&registry->lock);
+    if (old != NULL)
+        telemetry_model_retire(old->telemetry);
+    served_unpin(old);
+}
+
+const struct served *registry_current(const struct registry *registry)
+{
+    return registry->current; /* which only the loader changes */
+}
+
+bool registry_load(struct registry *registry, bool *swapped, struct error *err)
+{
+    char file[PATH_MAX];
+    const struct served *current = registry_current(registry);
+    *swapped = false;
+    if (registry->name != NULL && !check_name(registry->name, err))
+        return false;
+    registry->tried = resolve(registry->path, file);
+    struct model *model = model_load_path(file, err);
+    if (model == NULL)
+        return false;
+    if (current != NULL && strcmp(model_sha256(model), model_sha256(current->model)) == 0) {
+        model_free(model);
+        return true;
+    }
+    struct served *served = make_served(registry, model);
+    if (served == NULL) {
+        model_free(model);
+        return error_set(err, ERR_NO_MEMORY, "%s: out of memory", file);
+    }
+    publish(registry, served);
+    *swapped = true;
+    return true;
 }

@@ -1,11 +1,16 @@
-/* registry.h - the models being served, by name.
+/* registry.h - the model being served, and its replacement while requests run.
  *
- * Idea:    a served model is an immutable model together with its series; finding one is a comparison
- *          of names, with no lock.
- * Does not: predict, count, or reload.
- * Threads: registry_load by main before the workers start; registry_find by any thread after.
- * Memory:  the registry owns models and series; a struct served is valid until registry_free.
- * Errors:  registry_load: those of model_load_path, with the path named.
+ * Idea:    a served model is an immutable model together with its series. The loader publishes a new
+ *          one and raises a generation counter; every shard keeps a counted reference of its own and
+ *          compares the counter once per request, so the hot path takes no lock and writes nothing
+ *          that is shared. The last who holds an old model frees it.
+ * Does not: predict, count, or decide when to reload.
+ * Threads: registry_load, registry_changed: the loader (main). registry_find, registry_at: the thread
+ *          that owns the shard. served_pin, served_unpin: any.
+ * Memory:  the registry owns models and series. A struct served is valid until its shard asks again,
+ *          or for as long as it is pinned.
+ * Errors:  registry_load: those of model_load_path, with the path named; what was served before is
+ *          then served on.
  */
 #ifndef SERVER_PREDICTOR_REGISTRY_H
 #define SERVER_PREDICTOR_REGISTRY_H
@@ -13,6 +18,8 @@
 #include "base/arena.h"
 #include "model/model.h"
 #include "server/predictor/telemetry.h"
+
+#include <stdatomic.h>
 
 struct registry;
 
@@ -22,20 +29,37 @@ struct served {
     char name[SERVED_NAME_MAX + 1]; /* in the URL */
     struct model *model;
     struct telemetry_model *telemetry;
+    atomic_size_t users; /* the registry's */
 };
 
-struct registry *registry_new(struct telemetry *telemetry) MUST_CHECK;
+/* Serves path, an artifact or a folder, under name (NULL: the artifact's own); both are borrowed for
+ * good. In a folder model.json counts or, if there is none, the model.json of the subfolder whose
+ * version comes last (2 < 10, v1.9 < v1.10). shards: threads that will ask. */
+struct registry *registry_new(struct telemetry *telemetry, const char *path, const char *name,
+                              unsigned shards) MUST_CHECK;
+
+/* After every thread that asks has ended. */
 void registry_free(struct registry *registry);
 
-/* Loads `path`/model.json, or path itself if it is a file, and serves it under name (NULL: the
- * artifact's own). name is copied. */
-bool registry_load(struct registry *registry, const char *path, const char *name,
-                   struct error *err) MUST_CHECK;
+/* Loads what the path names now and publishes it, unless it is the very artifact that is being served;
+ * *swapped tells. */
+bool registry_load(struct registry *registry, bool *swapped, struct error *err) MUST_CHECK;
+
+/* Whether the path has come to name another file than the one that registry_load tried last: another
+ * target of a symbolic link, a replaced or rewritten file, a further version. */
+bool registry_changed(const struct registry *registry);
+
+/* What the loader published last, or NULL; the loader's own question. */
+const struct served *registry_current(const struct registry *registry);
 
 /* The served model of that name, or NULL. */
-const struct served *registry_find(const struct registry *registry, struct span name);
+struct served *registry_find(struct registry *registry, unsigned shard, struct span name);
 
-/* The i-th served model in the order of loading, or NULL past the end. */
-const struct served *registry_at(const struct registry *registry, size_t i);
+/* The i-th served model, or NULL past the end. */
+struct served *registry_at(struct registry *registry, unsigned shard, size_t i);
+
+/* Keeps a served model beyond its shard's next question. */
+void served_pin(struct served *served);
+void served_unpin(struct served *served);
 
 #endif

@@ -36,6 +36,7 @@ struct telemetry {
     struct metric_family *predictions, *rows, *latency, *gauges[GAUGE_COUNT], *info;
     struct metric_family *stages[STAGE_COUNT];
     struct metric_series *requests[ROUTE_COUNT][CODE_COUNT], *in_flight, *body_bytes;
+    struct metric_series *reloads[2], *reload_failed; /* failure, success */
 };
 
 struct telemetry_model {
@@ -154,6 +155,31 @@ static bool make_http_series(struct telemetry *t, struct metrics *metrics)
     return t->in_flight != NULL && t->body_bytes != NULL;
 }
 
+static bool make_reload_series(struct telemetry *t, struct metrics *metrics)
+{
+    static const struct metric_spec reloads = {
+        "model_reload_total", METRIC_COUNTER, "Attempts to load a further artifact, by outcome.",
+        {"outcome"},          NULL,           0};
+    static const struct metric_spec failed = {"model_reload_failed",
+                                              METRIC_GAUGE,
+                                              "1 when the last attempt to load a further artifact "
+                                              "failed and the one before is served on.",
+                                              {NULL},
+                                              NULL,
+                                              0};
+    struct metric_family *by_outcome = metrics_family(metrics, &reloads);
+    struct metric_family *last = metrics_family(metrics, &failed);
+    if (by_outcome == NULL || last == NULL)
+        return false;
+    t->reloads[false] = metrics_series(by_outcome, (const char *const[]){"failure"});
+    t->reloads[true] = metrics_series(by_outcome, (const char *const[]){"success"});
+    t->reload_failed = metrics_series(last, NULL);
+    if (t->reloads[false] == NULL || t->reloads[true] == NULL || t->reload_failed == NULL)
+        return false;
+    metric_set(t->reload_failed, 0);
+    return true;
+}
+
 static bool make_build_info(const struct telemetry *t, struct metrics *metrics)
 {
     static const struct metric_spec spec = {"ridged_build_info",
@@ -175,7 +201,8 @@ struct telemetry *telemetry_new(struct metrics *metrics, const struct telemetry_
         return NULL;
     t->labels = *labels;
     if (make_model_families(t, metrics) && make_stage_families(t, metrics) &&
-        make_http_series(t, metrics) && make_build_info(t, metrics)) {
+        make_http_series(t, metrics) && make_reload_series(t, metrics) &&
+        make_build_info(t, metrics)) {
         metric_gauge_add(t->in_flight, 0, 0);
         return t;
     }
@@ -221,6 +248,7 @@ struct telemetry_model *telemetry_model_new(struct telemetry *telemetry, const c
         return NULL;
     m->telemetry = telemetry;
     if (!make_model_series(m, name, model)) {
+        telemetry_model_retire(m);
         telemetry_model_free(m);
         return NULL;
     }
@@ -231,16 +259,22 @@ struct telemetry_model *telemetry_model_new(struct telemetry *telemetry, const c
     return m;
 }
 
-/* Gauges and info leave the exposition with the model; counters and histograms stay, so that rates
- * over the change are right. */
-void telemetry_model_free(struct telemetry_model *model)
+void telemetry_model_retire(struct telemetry_model *model)
 {
-    if (model == NULL)
-        return;
     for (size_t i = 0; i < GAUGE_COUNT; i++)
         metrics_series_remove(model->telemetry->gauges[i], model->gauges[i]);
     metrics_series_remove(model->telemetry->info, model->info);
+}
+
+void telemetry_model_free(struct telemetry_model *model)
+{
     free(model);
+}
+
+void telemetry_reload(struct telemetry *telemetry, bool success)
+{
+    metric_set(telemetry->reloads[success], metric_read(telemetry->reloads[success]) + 1);
+    metric_set(telemetry->reload_failed, !success);
 }
 
 /* ---- counting ---- */

@@ -3,8 +3,8 @@
  * Idea:    the door (api.c) calls these functions; nothing else touches the registry. All series with
  *          fixed labels exist from the start at zero; those of a model are made when it is loaded.
  * Does not: render, negotiate, or know HTTP beyond a status number.
- * Threads: telemetry_new before other threads run; telemetry_model_new/_free by the loader; the
- *          counting functions by the thread that owns the shard.
+ * Threads: telemetry_new before other threads run; telemetry_model_new/_retire and telemetry_reload by
+ *          the loader; the counting functions by the thread that owns the shard.
  * Memory:  released with telemetry_free, which must come before metrics_free.
  * Errors:  NULL when out of memory.
  * Source:  the metrics contract in README.md; KServe's four request_*_seconds histograms.
@@ -54,7 +54,13 @@ void telemetry_free(struct telemetry *telemetry);
  * holdout figures and model_quality_live is 0. Borrowed name and model must outlive it. */
 struct telemetry_model *telemetry_model_new(struct telemetry *telemetry, const char *name,
                                             const struct model *model) MUST_CHECK;
+/* Takes the model's gauges and info out of the exposition; what still is in flight may go on counting.
+ * Counters and histograms stay, so that rates over a change are right. */
+void telemetry_model_retire(struct telemetry_model *model);
 void telemetry_model_free(struct telemetry_model *model);
+
+/* A further attempt to load an artifact: counted by outcome, the last one also shown. */
+void telemetry_reload(struct telemetry *telemetry, bool success);
 
 /* One answered request on any route. */
 void telemetry_request(struct telemetry *telemetry, unsigned shard, enum telemetry_route route,

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-struct model *plane_model(void)
+void plane_save(const char *path, const char *version, double intercept)
 {
     static const struct model_feature features[] = {
         {"a", {.kind = TRANSFORM_STANDARDISE, .min = -10, .max = 10, .mean = 0, .scale = 1}},
@@ -20,13 +20,13 @@ struct model *plane_model(void)
     struct error err = {0};
     struct model_figures none = {0, NAN, NAN, NAN}, holdout = {100, 0.25, 0.5, 0.75};
     struct model_parts parts = {.name = "plane",
-                                .version = "1",
+                                .version = version,
                                 .kind = MODEL_LINEAR,
                                 .target_name = "y",
                                 .target_unit = "",
                                 .features = features,
                                 .feature_count = 2,
-                                .prediction = {1, coefficients, 2},
+                                .prediction = {intercept, coefficients, 2},
                                 .card = {.rows = 10,
                                          .data_sha256 = "00000000000000000000000000000000"
                                                         "00000000000000000000000000000000",
@@ -36,9 +36,9 @@ struct model *plane_model(void)
                                          .leave_one_out = none,
                                          .holdout = holdout}};
     struct model *model = model_new(&parts, &err);
-    if (model == NULL)
+    if (model == NULL || !model_save_path(model, path, &err))
         fail_msg("%s", err.message);
-    return model;
+    model_free(model);
 }
 
 void plane_init(struct plane *plane)
@@ -46,16 +46,15 @@ void plane_init(struct plane *plane)
     static const struct telemetry_labels labels = {"user01", "kubeflow-user01", "0", "test"};
     struct error err = {0};
     char path[600];
-    struct model *model = plane_model();
     process_folder(plane->folder, sizeof plane->folder);
     (void)snprintf(path, sizeof path, "%s/model.json", plane->folder);
-    if (!model_save_path(model, path, &err))
-        fail_msg("%s", err.message);
-    model_free(model);
+    plane_save(path, "1", 1);
     assert_non_null(plane->metrics = metrics_new(PLANE_SHARDS));
     assert_non_null(plane->telemetry = telemetry_new(plane->metrics, &labels));
-    assert_non_null(plane->registry = registry_new(plane->telemetry));
-    if (!registry_load(plane->registry, plane->folder, NULL, &err))
+    assert_non_null(plane->registry =
+                        registry_new(plane->telemetry, plane->folder, NULL, PLANE_SHARDS));
+    bool swapped;
+    if (!registry_load(plane->registry, &swapped, &err))
         fail_msg("%s", err.message);
     struct api_config config = {.registry = plane->registry,
                                 .telemetry = plane->telemetry,

@@ -13,7 +13,7 @@ struct plane {
     struct registry *registry;
     struct api *api;
     struct arena *arena;
-    char folder[512]; /* holds model.json */
+    char folder[512]; /* holds model.json: "plane", version "1" */
 };
 
 enum { PLANE_SHARDS = 4, PLANE_MAX_ROWS = 1000, PLANE_BUDGET = 8 << 20 };
@@ -22,8 +22,8 @@ enum { PLANE_SHARDS = 4, PLANE_MAX_ROWS = 1000, PLANE_BUDGET = 8 << 20 };
 void plane_init(struct plane *plane);
 void plane_clear(struct plane *plane);
 
-/* The model alone; model_free. */
-struct model *plane_model(void);
+/* Writes another plane, f = intercept + 2a + 3b, as an artifact. */
+void plane_save(const char *path, const char *version, double intercept);
 
 /* One request through the whole door on the given surface; the arena is reset before. headers is
  * terminated by an empty name and may be NULL. */
