@@ -126,10 +126,8 @@ static void header_gives_the_names_unquoted(void **state)
     static const char *const names[] = {"a", "b, c", "d \"e\"", "f\r\ng", " h ", "", "\xc3\xa4"};
     struct table t;
     struct error err = {0};
-    assert_true(open_bytes(&t,
-                           TEXT("\xef\xbb\xbf"
-                                "a,\"b, c\",\"d \"\"e\"\"\",\"f\r\ng\", h ,,\xc3\xa4\r\n"),
-                           1, &err));
+    assert_true(open_bytes(
+        &t, TEXT("\357\273\277a,\"b, c\",\"d \"\"e\"\"\",\"f\r\ng\", h ,,\xc3\xa4\r\n"), 1, &err));
     assert_int_equal(dataset_column_count(t.ds), 7);
     for (size_t j = 0; j < 7; j++)
         assert_string_equal(dataset_column_name(t.ds, j), names[j]);
@@ -148,8 +146,7 @@ static void every_way_to_end_lines_is_the_same_table(void **state)
                                         "a,b\n1,2\r\n3,4\r\n\r\n\n",
                                         "\"a\",\"b\"\r\n\"1\",\"2\"\r\n\"3\",\"4\"",
                                         "a,b\n 1 ,\t2\n+3,04.\n",
-                                        "\xef\xbb\xbf"
-                                        "a,b\n1e0,.2e1\n\"3\",4"};
+                                        "\357\273\277a,b\n1e0,.2e1\n\"3\",4"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         assert_table(text_of(texts[i]), "a,b", expected, 2, 2);
 }
@@ -459,10 +456,7 @@ static void a_slow_pipe_gives_the_same_table(void **state)
     (void)state;
     const double expected[] = {7, -1.5e-3, 8, 0.25, 9, 1e2, 10, 4};
     char bytes[sizeof seamed + 16];
-    int n = snprintf(bytes, sizeof bytes,
-                     "\xef\xbb\xbf"
-                     "a,x,b\n%s",
-                     seamed);
+    int n = snprintf(bytes, sizeof bytes, "\357\273\277a,x,b\n%s", seamed);
     for (size_t step = 1; step < 20; step++) {
         struct slow slow = {{bytes, (size_t)n}, 0, step, false};
         struct matrix m;
@@ -577,9 +571,7 @@ static void digest_is_that_of_the_bytes_of_a_whole_pass(void **state)
 {
     (void)state;
     char expected[SHA256_DIGEST_STRING_LENGTH];
-    struct text text = TEXT(
-        "\xef\xbb\xbf"
-        "a,b\r\n1,x\r\n2,\"y\"\r\n\r\n");
+    struct text text = TEXT("\357\273\277a,b\r\n1,x\r\n2,\"y\"\r\n\r\n");
     struct table t;
     struct error err = {0};
     double x[8];
