@@ -165,7 +165,8 @@ static size_t read_golden(const char *line, char verdict[16], char tree[16], cha
     assert_int_equal(sscanf(line, "%15s %15s%n", verdict, tree, &used), 2);
     for (const char *p = line + used + 1; *p != '\n' && *p != '\0'; p += 2) {
         unsigned byte;
-        assert_true(n < room && sscanf(p, "%2x", &byte) == 1);
+        assert_true(n < room);
+        assert_int_equal(sscanf(p, "%2x", &byte), 1);
         bytes[n++] = (char)byte;
     }
     return n;
