@@ -477,6 +477,8 @@ static void wrong_command_lines_are_refused_with_the_usage(void **state)
         {{"inspect", "m", "--json", "maybe"}, "--json: expected true or false, got \"maybe\""},
         {{"validate", "--model", "m", "--data", "d", "--max_mae", "nan"},
          "--max_mae: expected a number, got \"nan\""},
+        {{"validate", "--model", "m", "--data", "-", "--champion", "c"},
+         "--data: expected a file, for the champion reads it too, got standard input"},
         {{"validate", "--model", "m", "--data", "d", "--min_r2="},
          "--min_r2: expected a number, got \"\""},
         {{"train", "--data=d", "--target=y", "--out=o", "--penalty=-1"},

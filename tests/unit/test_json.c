@@ -138,6 +138,7 @@ static void skip_names_the_byte_and_what_it_expected_there(void **state)
         {SPAN("\"\\ud800\""), "byte 1: expected an escape sequence of JSON"},
         {SPAN("\"\\udc00\""), "byte 1: expected an escape sequence of JSON"},
         {SPAN("\"\\ud800\\u0041\""), "byte 1: expected an escape sequence of JSON"},
+        {SPAN("\"\\ud800\\ue000\""), "byte 1: expected an escape sequence of JSON"},
         {SPAN("\"\\ud800\\ud800\""), "byte 1: expected an escape sequence of JSON"},
         {SPAN("\"\x80\""), "byte 1: expected valid UTF-8, got '\\x80'"},
         {SPAN("\"\xc0\x80\""), "byte 1: expected valid UTF-8, got '\\xc0'"},
