@@ -186,7 +186,7 @@ fuzz-%:
 
 .PHONY: data model bench cover
 data: ## fetch and split the California housing table into data/ (DATA= names a local copy)
-	sh model/data.sh $(DATA)
+	sh model/data.sh "$(DATA)"
 
 # One thread and a named OpenBLAS core make the artifact reproducible to the byte.
 model: deps data ## retrain the bundled model from the rows not held out

@@ -20,7 +20,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { JSON_MAX_DEPTH = 512 };
+enum {
+    JSON_MAX_DEPTH = 512,
+    JSON_TREE_NUMBER_MAX = 63, /* characters of a number that cJSON reads */
+};
 
 enum json_kind {
     JSON_NULL,
@@ -40,6 +43,7 @@ struct json_reader {
     unsigned depth;
     bool saw_nul;                         /* a string held \u0000 */
     bool saw_overflow;                    /* a number passed over rounds to infinity */
+    bool saw_long;                        /* a number passed over is more than cJSON reads */
     uint64_t fresh[JSON_MAX_DEPTH / 64];  /* bit d: container at depth d has had no element yet */
     uint64_t object[JSON_MAX_DEPTH / 64]; /* bit d: that container is an object */
 };
@@ -107,8 +111,8 @@ bool json_vector(struct json_reader *r, struct arena *arena, size_t max, struct 
 
 /* ---- trees for everything that is not bulk ---- */
 
-/* Validates text strictly, then parses it with cJSON. Strings holding \u0000 and numbers that
- * overflow are refused. Release with cJSON_Delete. NULL on error. */
+/* Validates text strictly, then parses it with cJSON. Strings holding \u0000, and numbers that overflow
+ * or are longer than JSON_TREE_NUMBER_MAX, are refused. Release with cJSON_Delete. NULL on error. */
 cJSON *json_tree(struct span text, struct error *err) MUST_CHECK;
 
 /* The last member of that name (case-sensitive), or NULL; object may be NULL. */

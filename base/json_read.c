@@ -373,6 +373,7 @@ static bool skip_number(struct json_reader *r, struct error *err)
     if (status == NUMBER_SYNTAX)
         return expected(r, r->p, "a number", err);
     r->saw_overflow |= status == NUMBER_OVERFLOW;
+    r->saw_long |= next - r->p > JSON_TREE_NUMBER_MAX;
     r->p = next;
     return true;
 }
@@ -549,6 +550,11 @@ cJSON *json_tree(struct span text, struct error *err)
     if (r.saw_nul || r.saw_overflow) {
         (void)error_set(err, ERR_INVALID, "expected %s",
                         r.saw_nul ? "strings without \\u0000" : "finite numbers");
+        return NULL;
+    }
+    if (r.saw_long) {
+        (void)error_set(err, ERR_INVALID, "expected numbers of at most %d characters",
+                        JSON_TREE_NUMBER_MAX);
         return NULL;
     }
     cJSON *tree = cJSON_ParseWithLength(whole.p, whole.n);

@@ -7,6 +7,7 @@
 #include "model/model_score.h"
 
 #include <math.h>
+#include <string.h>
 
 /* A model and how it did. */
 struct contender {
@@ -110,6 +111,12 @@ static int run(const struct cmd_options *o, struct error *err)
 {
     struct contender model = {0}, champion = {.figures = {.mae = NAN}};
     bool passed = false;
+    if (o->champion != NULL && strcmp(o->data, "-") == 0) {
+        (void)error_set(
+            err, ERR_INVALID,
+            "--data: expected a file, for the champion reads it too, got standard input");
+        return CMD_USAGE;
+    }
     bool ok = score(o->model, o->data, &model, err) &&
               (o->champion == NULL || score(o->champion, o->data, &champion, err)) &&
               report(o, &model, &champion, &passed, err);

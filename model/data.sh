@@ -25,20 +25,23 @@ die() {
     exit 1
 }
 
-# check FILE SHA256
-check() {
-    [ "$(sha256sum <"$1")" = "$2  -" ] || die "$1: expected sha256 $2, got $(sha256sum <"$1")"
+# has FILE SHA256
+has() {
+    [ "$(sha256sum <"$1")" = "$2  -" ] || {
+        echo "data: $1: expected sha256 $2, got $(sha256sum <"$1")" >&2
+        return 1
+    }
 }
 
 download() {
     for url in $mirrors; do
         echo "data: downloading $url" >&2
-        if curl -fsSL --retry 2 --connect-timeout 20 --max-time 300 -o "$work/archive.tgz" "$url"; then
-            check "$work/archive.tgz" "$archive_sha256"
+        if curl -fsSL --retry 2 --connect-timeout 20 --max-time 300 -o "$work/archive.tgz" "$url" &&
+            has "$work/archive.tgz" "$archive_sha256"; then
             return
         fi
     done
-    die "no mirror answered; name a local copy: make data DATA=FILE"
+    die "no mirror gave the archive; name a local copy: make data DATA=FILE"
 }
 
 find_source() {
@@ -81,7 +84,7 @@ case $source in
 esac
 
 derive <"$work/table" >"$work/california.csv"
-check "$work/california.csv" "$table_sha256"
+has "$work/california.csv" "$table_sha256"
 awk -v train="$work/train.csv" -v holdout="$work/holdout.csv" '
     NR == FNR { held[$1 + 0]; next }
     FNR == 1 { print >train; print >holdout; next }

@@ -3,6 +3,7 @@
 #include "model/cmd.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 #ifndef RIDGED_VERSION
@@ -14,7 +15,7 @@
 
 static const struct command *const commands[] = {&cmd_train, &cmd_validate, &cmd_predict,
                                                  &cmd_inspect};
-enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
+enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
 static const struct command *find_command(const char *name)
 {
@@ -76,6 +77,8 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    /* A file over the size limit is an error like a full disk: named, and cleaned up after. */
+    (void)signal(SIGXFSZ, SIG_IGN);
     int code = run(argc, argv);
     /* What did not arrive was not said. */
     if (fflush(stdout) != 0 || ferror(stdout)) {
