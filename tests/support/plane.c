@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-void plane_save(const char *path, const char *version, double intercept)
+struct model *plane_model(const char *version, double intercept)
 {
     static const struct model_feature features[] = {
         {"a", {.kind = TRANSFORM_STANDARDISE, .min = -10, .max = 10, .mean = 0, .scale = 1}},
@@ -36,7 +36,16 @@ void plane_save(const char *path, const char *version, double intercept)
                                          .leave_one_out = none,
                                          .holdout = holdout}};
     struct model *model = model_new(&parts, &err);
-    if (model == NULL || !model_save_path(model, path, &err))
+    if (model == NULL)
+        fail_msg("%s", err.message);
+    return model;
+}
+
+void plane_save(const char *path, const char *version, double intercept)
+{
+    struct error err = {0};
+    struct model *model = plane_model(version, intercept);
+    if (!model_save_path(model, path, &err))
         fail_msg("%s", err.message);
     model_free(model);
 }

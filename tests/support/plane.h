@@ -22,7 +22,9 @@ enum { PLANE_SHARDS = 4, PLANE_MAX_ROWS = 1000, PLANE_BUDGET = 8 << 20 };
 void plane_init(struct plane *plane);
 void plane_clear(struct plane *plane);
 
-/* Writes another plane, f = intercept + 2a + 3b, as an artifact. */
+/* The model alone, or another plane, f = intercept + 2a + 3b; model_free. */
+struct model *plane_model(const char *version, double intercept);
+/* The same as an artifact. */
 void plane_save(const char *path, const char *version, double intercept);
 
 /* One request through the whole door on the given surface; the arena is reset before. headers is

@@ -12,7 +12,7 @@
 static bool score_bytes(const char *text, size_t n, struct model_figures *figures,
                         struct error *err)
 {
-    struct model *model = plane_model();
+    struct model *model = plane_model("1", 1);
     FILE *in = fmemopen((void *)(uintptr_t)text, n, "r");
     assert_non_null(in);
     struct dataset *ds = dataset_new(in, "t.csv", 1000000, err);
@@ -123,7 +123,7 @@ static void select_leaves_the_target_alone_unless_asked(void **state)
     struct error err = {0};
     double x[2];
     size_t rows;
-    struct model *model = plane_model();
+    struct model *model = plane_model("1", 1);
     FILE *in = fmemopen(text, strlen(text), "r");
     assert_non_null(in);
     struct dataset *ds = dataset_new(in, "t.csv", 10, &err);
