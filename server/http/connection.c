@@ -603,9 +603,10 @@ static bool step(struct connection *c)
         size_t whole = c->head_length + c->body_length;
         return n >= whole && end_body(c, c->body_length, whole);
     }
-    switch (parse_chunked(&c->chunked, message + c->head_length, n - c->head_length, c->body_max,
-                          &fault)) {
+    n -= c->head_length;
+    switch (parse_chunked(&c->chunked, message + c->head_length, &n, c->body_max, &fault)) {
     case PARSE_MORE:
+        c->n = c->pos + c->head_length + n;
         return false;
     case PARSE_DONE:
         return end_body(c, c->chunked.out, c->head_length + c->chunked.in);
