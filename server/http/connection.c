@@ -207,6 +207,7 @@ static void on_writable(evutil_socket_t fd, short what, void *ctx)
     free(c->out);
     c->out = NULL;
     c->out_n = c->out_pos = 0;
+    worker_clear_deadline(c); /* what follows may be a wait for a response, which has none */
     if (event_add(c->readable, NULL) != 0) {
         connection_close(c);
         return;
@@ -360,6 +361,7 @@ static void deliver(struct http_exchange *exchange, const struct response *respo
                       !atomic_load_explicit(&c->worker->server->closing, memory_order_relaxed);
     write_response(c, &exchange->head, response, keep_alive);
     c->close_after = !keep_alive;
+    c->linger |= exchange->head.keep_alive && !keep_alive; /* it has not been expecting that */
     c->answered++;
 }
 
@@ -373,6 +375,7 @@ void http_respond(struct http_exchange *exchange, const struct response *respons
         return;
     }
     worker->pending--;
+    atomic_fetch_sub_explicit(&worker->server->pending, 1, memory_order_relaxed);
     worker_count(&worker->in_flight, (uint64_t)-1);
     if (c != NULL) {
         c->exchange = NULL;
@@ -396,6 +399,7 @@ static void make_pending(struct connection *c, struct http_exchange *exchange, s
     exchange->pending = true;
     exchange->kept = c->data;
     worker->pending++;
+    atomic_fetch_add_explicit(&worker->server->pending, 1, memory_order_relaxed);
     c->exchange = exchange;
     c->state = WAIT_RESPONSE;
     /* The rest of the input moves to a buffer of the connection's own; the old one stays as it is. */
@@ -446,10 +450,8 @@ static void dispatch_fault(struct connection *c, struct http_exchange *exchange,
     exchange->head.request.fault = fault.status;
     exchange->head.request.fault_text = fault.text;
     exchange->head.request.body = (struct span){NULL, 0};
-    c->close_after = true;
+    c->close_after = c->linger = true;
     dispatch(c, exchange, c->n - c->pos);
-    if (c->state == READ_HEAD)
-        c->state = DROP_INPUT;
 }
 
 /* ---- requests ---- */
@@ -499,8 +501,6 @@ static struct http_fault decide_body(struct connection *c, struct http_exchange 
         fault.text = "refused before the body was read";
     else if (head->length > c->body_max)
         fault = (struct http_fault){413, "body: expected fewer bytes"};
-    else if (c->worker->pending >= config->limits.in_flight / config->workers + 1)
-        fault = (struct http_fault){429, "server: expected fewer requests in flight"};
     c->body_length = head->length;
     return fault;
 }
@@ -519,11 +519,18 @@ static struct http_exchange *parse(struct connection *c)
     return NULL;
 }
 
-/* A whole request is there. */
+/* A whole request is there. Its framing is not lost, so the connection stays whatever happens to it. */
 static void complete(struct connection *c, struct http_exchange *exchange, struct span body,
                      size_t consumed)
 {
-    exchange->head.request.body = body;
+    const struct http_server *server = c->worker->server;
+    struct request *request = &exchange->head.request;
+    request->body = body;
+    if (request->fault == 0 && atomic_load_explicit(&server->pending, memory_order_relaxed) >=
+                                   server->config.limits.in_flight) {
+        request->fault = 429;
+        request->fault_text = "server: expected fewer requests in flight";
+    }
     dispatch(c, exchange, consumed);
     start_message(c);
 }
@@ -538,8 +545,7 @@ static bool begin_body(struct connection *c)
     size_t have = c->n - c->pos - c->head_length;
     if (!exchange->head.chunked &&
         have >= c->body_length) { /* the ordinary case: all in one read */
-        exchange->head.request.fault =
-            fault.status; /* framing is not lost, so the connection stays */
+        exchange->head.request.fault = fault.status;
         exchange->head.request.fault_text = fault.text;
         complete(c, exchange, (struct span){c->data + c->pos + c->head_length, c->body_length},
                  c->head_length + c->body_length);
@@ -603,30 +609,33 @@ static bool step(struct connection *c)
         size_t whole = c->head_length + c->body_length;
         return n >= whole && end_body(c, c->body_length, whole);
     }
-    switch (parse_chunked(&c->chunked, message + c->head_length, n - c->head_length, c->body_max,
-                          &fault)) {
+    n -= c->head_length;
+    switch (parse_chunked(&c->chunked, message + c->head_length, &n, c->body_max, &fault)) {
     case PARSE_MORE:
+        c->n = c->pos + c->head_length + n;
         return false;
     case PARSE_DONE:
         return end_body(c, c->chunked.out, c->head_length + c->chunked.in);
     case PARSE_FAULT:
         break;
     }
-    fault_without_head(c, fault);
+    struct http_exchange *exchange = parse(c);
+    if (exchange != NULL)
+        dispatch_fault(c, exchange, fault);
     return true;
 }
 
 /* ---- a turn ---- */
 
-/* After the last response of a connection: done, or dropping what a refused client still sends. */
+/* After the last response of a connection: closes it, unless the client may still be sending: closing
+ * with unread input would reset the connection and take the answer with it. */
 static void finish(struct connection *c)
 {
-    bool unread = c->state == DROP_INPUT || c->n > c->pos;
+    bool unread = c->linger || c->n > c->pos;
     if (!unread || c->peer_done) {
         connection_close(c);
         return;
     }
-    /* Closing with unread input would reset the connection and take the answer with it. */
     c->state = DROP_INPUT;
     (void)shutdown(c->fd, SHUT_WR);
     c->pos = c->n;
@@ -665,7 +674,7 @@ static void process(struct connection *c)
         return;
     }
     bool waiting = c->state == WAIT_RESPONSE || c->out != NULL;
-    if (!waiting && (c->state == DROP_INPUT || c->close_after || c->peer_done)) {
+    if (!waiting && (c->close_after || c->peer_done)) {
         finish(c);
         return;
     }
@@ -708,8 +717,10 @@ static ssize_t receive(struct connection *c)
 static void drop(struct connection *c)
 {
     ssize_t got = recv(c->fd, c->worker->input, READ_BYTES, 0);
-    if (got > 0)
+    if (got > 0) {
         c->dropped += (size_t)got;
+        worker_count(&c->worker->bytes_in, (uint64_t)got);
+    }
     if (got == 0 || c->dropped > LINGER_BYTES ||
         (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
         connection_close(c);

@@ -28,7 +28,7 @@ struct http_limits {
     size_t header_count; /* over it: 431 */
     size_t body_bytes;   /* hard cap whatever head() says; over it: 413 */
     size_t connections;  /* per server; beyond it new ones are accepted and closed at once */
-    size_t in_flight;    /* exchanges between request() and response, per server; over it: 429 */
+    size_t in_flight;    /* exchanges waiting for their response, per server; over it: 429 */
     unsigned request_ms; /* from the first byte of a request to its last: 408 */
     unsigned idle_ms;    /* keep-alive between requests */
     unsigned write_ms;   /* a response that makes no progress for so long is cut */
@@ -81,7 +81,8 @@ void http_close_connections(struct http_server *server);
  * rest; returns true when every connection is gone, false when deadline_ms passed first. */
 bool http_drain(struct http_server *server, unsigned deadline_ms);
 
-/* Ends the workers, cuts what is left, frees everything. */
+/* Cuts every connection, waits until the handlers have answered what is pending (gone() has told them
+ * to hurry), ends the workers and frees everything. So what answers is stopped after the server. */
 void http_stop(struct http_server *server);
 
 /* ---- for the handler ---- */

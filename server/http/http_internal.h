@@ -24,7 +24,7 @@ enum {
     ARENA_BYTES = 16 * 1024,         /* first block of an exchange's arena */
     SPARE_MAX = 64,                  /* exchanges and read buffers kept for reuse */
     TICK_MS = 100,                   /* how often deadlines are looked at */
-    LINGER_MS = 2000,                /* how long a refused upload is read and dropped */
+    LINGER_MS = 2000,                /* how long input behind the last answer is read and dropped */
     LINGER_BYTES = 32 * 1024 * 1024, /* and how much of it */
     FIRST_REQUEST_GRACE_MS = 1000,   /* draining: for connections that have not asked yet */
 };
@@ -64,7 +64,7 @@ enum connection_state {
     READ_BODY,
     READ_CHUNKS,
     WAIT_RESPONSE, /* an exchange is pending */
-    DROP_INPUT,    /* refused: what still arrives is read and dropped, then the connection closes */
+    DROP_INPUT, /* answered: what still arrives is read and dropped, then the connection closes */
 };
 
 struct connection {
@@ -74,6 +74,7 @@ struct connection {
     enum connection_state state;
     bool peer_done;    /* the peer has sent its last byte */
     bool close_after;  /* no request is read after the current response */
+    bool linger;       /* the peer does not know that: it may still be sending */
     bool broken;       /* reset, or out of memory: nothing more can be sent */
     unsigned answered; /* requests answered so far */
 
@@ -112,6 +113,7 @@ struct http_worker {
     uint64_t drain_ms;
 
     _Atomic(struct http_task *) posted;
+    atomic_uint posting; /* threads inside http_post, who may still use wake_fd */
     struct http_task drain_task, stop_task; /* posted by the main thread, once each */
 
     struct connection *connections;
@@ -135,7 +137,7 @@ struct http_server {
     struct http_config config;
     unsigned port, started;
     atomic_bool closing;
-    atomic_size_t open;
+    atomic_size_t open, pending; /* connections; exchanges waiting for their response */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     unsigned live; /* workers whose loop runs; under lock */
@@ -154,7 +156,8 @@ bool worker_init(struct http_worker *worker, struct http_server *server, unsigne
                  int listen_fd, struct error *err) MUST_CHECK;
 void worker_clear(struct http_worker *worker);
 void *worker_run(void *worker);
-/* Tasks: accept what has arrived, then end when the last connection is gone; end now. */
+/* Tasks: accept what has arrived, then end when the last connection is gone; close them all, then end
+ * when the last pending exchange has been answered. */
 void worker_drain(struct http_task *drain_task);
 void worker_stop(struct http_task *stop_task);
 void worker_end_if_drained(struct http_worker *worker);

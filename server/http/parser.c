@@ -22,15 +22,18 @@ enum parse_status parse_find_head(struct head_search *search, const char *data, 
     const char *lf;
     while ((lf = memchr(data + search->looked, '\n', n - search->looked)) != NULL) {
         size_t end = (size_t)(lf - data); /* of the line, with its CR */
+        search->looked = end + 1;
+        if (search->looked > max_bytes) /* what is wrong behind the limit depends on the cut */
+            break;
         if (end == search->line_start || data[end - 1] != '\r') {
             (void)fault_set(fault, 400, "head: expected lines that end in CR LF, got a bare LF");
             return PARSE_FAULT;
         }
         bool empty = end == search->line_start + 1;
-        search->looked = search->line_start = end + 1;
+        search->line_start = search->looked;
         search->lines += !empty;
         /* RFC 9112 2.2: empty lines before the request line are skipped by the caller. */
-        if (empty || search->lines > max_headers + 1 || end >= max_bytes)
+        if (empty || search->lines > max_headers + 1)
             break;
     }
     if (lf == NULL)
@@ -132,29 +135,42 @@ static bool decode_path(struct span raw, struct arena *arena, struct span *path,
     return true;
 }
 
-/* origin-form, absolute-form (http only), or * with OPTIONS. */
+/* Takes scheme and authority off an absolute-form target (http only). */
+static bool strip_authority(struct span *target, bool *absolute, struct http_fault *fault)
+{
+    static const char scheme[] = "http://";
+    const size_t start = sizeof scheme - 1;
+    size_t end = start;
+    *absolute = target->n >= start && strncasecmp(target->p, scheme, start) == 0;
+    if (!*absolute)
+        return true;
+    while (end < target->n && target->p[end] != '/' && target->p[end] != '?')
+        end++;
+    *target = (struct span){target->p + end, target->n - end};
+    return end > start || fault_set(fault, 400, "target: expected http://authority/path");
+}
+
+/* origin-form, absolute-form, or * with OPTIONS. */
 static bool parse_target(struct span target, enum http_method method, struct arena *arena,
                          struct request *request, struct http_fault *fault)
 {
-    static const char scheme[] = "http://";
+    bool absolute;
+    /* A fragment is never sent; servers that are sent one do not agree on what it means. */
     for (size_t i = 0; i < target.n; i++)
-        if ((unsigned char)target.p[i] <= ' ' || (unsigned char)target.p[i] >= 0x7f)
-            return fault_set(fault, 400, "target: expected visible ASCII characters");
-    if (target.n > sizeof scheme - 1 && strncasecmp(target.p, scheme, sizeof scheme - 1) == 0) {
-        const char *slash =
-            memchr(target.p + sizeof scheme - 1, '/', target.n - (sizeof scheme - 1));
-        if (slash == NULL || slash == target.p + sizeof scheme - 1)
-            return fault_set(fault, 400, "target: expected http://authority/path");
-        target.n -= (size_t)(slash - target.p);
-        target.p = slash;
-    }
-    if (target.n == 0 || (target.p[0] != '/' && !(is(target, "*") && method == HTTP_OPTIONS)))
-        return fault_set(fault, 400, "target: expected a path that starts with '/'");
+        if ((unsigned char)target.p[i] <= ' ' || (unsigned char)target.p[i] >= 0x7f ||
+            target.p[i] == '#')
+            return fault_set(fault, 400, "target: expected visible ASCII characters without '#'");
+    if (!strip_authority(&target, &absolute, fault))
+        return false;
     const char *query = memchr(target.p, '?', target.n);
     if (query != NULL) {
         request->query = (struct span){query + 1, target.n - (size_t)(query + 1 - target.p)};
         target.n = (size_t)(query - target.p);
     }
+    if (target.n == 0 && absolute) /* RFC 9110 4.2.3 */
+        target = (struct span){"/", 1};
+    if (target.n == 0 || (target.p[0] != '/' && !(is(target, "*") && method == HTTP_OPTIONS)))
+        return fault_set(fault, 400, "target: expected a path that starts with '/'");
     return decode_path(target, arena, &request->path, fault);
 }
 
@@ -213,6 +229,21 @@ struct framing {
     bool host, length, encoding, close, keep_alive;
 };
 
+/* uri-host [":" port]: not its whole grammar (RFC 3986 3.2.2), but nothing that ends or separates hosts. */
+static bool read_host(struct span value, struct framing *seen, struct http_fault *fault)
+{
+    if (seen->host)
+        return fault_set(fault, 400, "Host: expected it once");
+    seen->host = true;
+    for (size_t i = 0; i < value.n; i++) {
+        char c = value.p[i];
+        if ((unsigned char)c <= ' ' || (unsigned char)c >= 0x7f || c == '/' || c == '?' ||
+            c == '#' || c == '@' || c == ',' || c == '\\')
+            return fault_set(fault, 400, "Host: expected a name or address and perhaps a port");
+    }
+    return true;
+}
+
 static bool read_length(struct span value, struct framing *seen, size_t *length,
                         struct http_fault *fault)
 {
@@ -247,12 +278,7 @@ static bool read_framing_header(const struct header *header, struct framing *see
 {
     switch (header->name.n) { /* most headers are told apart by their length alone */
     case 4:
-        if (!is(header->name, "Host"))
-            return true;
-        if (seen->host)
-            return fault_set(fault, 400, "Host: expected it once");
-        seen->host = true;
-        return true;
+        return !is(header->name, "Host") || read_host(header->value, seen, fault);
     case 6:
         if (!is(header->name, "Expect"))
             return true;
@@ -358,7 +384,9 @@ static bool next_line(struct chunked *state, const char *data, size_t n, size_t 
     const char *lf = memchr(start + state->framing, '\n', n - state->in - state->framing);
     size_t length = lf != NULL ? (size_t)(lf - start) : n - state->in;
     if (length > max)
-        return fault_set(fault, 400, "chunk: expected a shorter line");
+        return state->state == CHUNK_TRAILER
+                   ? fault_set(fault, 431, "trailer: expected fewer bytes")
+                   : fault_set(fault, 400, "chunk: expected a shorter line");
     if (lf == NULL) {
         state->framing = length; /* so that a drip is not searched again */
         return fault_set(fault, 0, NULL);
@@ -426,10 +454,11 @@ static bool step_trailer(struct chunked *state, const char *data, size_t n, bool
     return *done || parse_header(line.p, line.p + line.n, &ignored, fault);
 }
 
-enum parse_status parse_chunked(struct chunked *state, char *data, size_t n, size_t max_body,
+enum parse_status parse_chunked(struct chunked *state, char *data, size_t *length, size_t max_body,
                                 struct http_fault *fault)
 {
     bool going = true, done = false;
+    const size_t n = *length;
     *fault = (struct http_fault){0, NULL};
     while (going && !done) {
         switch (state->state) {
@@ -447,5 +476,11 @@ enum parse_status parse_chunked(struct chunked *state, char *data, size_t n, siz
             break;
         }
     }
-    return done ? PARSE_DONE : fault->status != 0 ? PARSE_FAULT : PARSE_MORE;
+    if (done || fault->status != 0)
+        return done ? PARSE_DONE : PARSE_FAULT;
+    /* What is left is part of a line at most. Without this, framing could fill the memory. */
+    memmove(data + state->out, data + state->in, n - state->in);
+    *length = n - (state->in - state->out);
+    state->in = state->out;
+    return PARSE_MORE;
 }

@@ -49,13 +49,14 @@ bool parse_head(const char *data, size_t length, size_t lines, struct arena *are
 struct chunked {
     enum { CHUNK_SIZE, CHUNK_DATA, CHUNK_DATA_END, CHUNK_TRAILER } state;
     size_t left;    /* of the current chunk */
-    size_t in, out; /* offsets into the body: consumed, and decoded so far */
+    size_t in, out; /* offsets into the data: consumed, and decoded so far */
     size_t framing; /* bytes of the size line or trailer being read, bounded */
 };
 
-/* Decodes in place what data[in..n) adds. PARSE_DONE: the body is data[0..out), in is the first byte
- * behind the message. */
-enum parse_status parse_chunked(struct chunked *state, char *data, size_t n, size_t max_body,
+/* Decodes in place what data[in..*length) adds. PARSE_MORE: what was consumed is taken out of the data
+ * and *length, which is then the decoded body and part of a line. PARSE_DONE: the body is data[0..out),
+ * in is the first byte behind the message. */
+enum parse_status parse_chunked(struct chunked *state, char *data, size_t *length, size_t max_body,
                                 struct http_fault *fault) MUST_CHECK;
 
 #endif

@@ -3,6 +3,7 @@
 #include "server/http/http_internal.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,6 +118,9 @@ static void on_accept_error(struct evconnlistener *listener, void *ctx)
 
 void http_post(struct http_worker *worker, struct http_task *task)
 {
+    /* As soon as the task can be seen, it may run, be the last, and the worker be cleared: that waits
+     * until nobody is in here. */
+    (void)atomic_fetch_add_explicit(&worker->posting, 1, memory_order_relaxed);
     struct http_task *head = atomic_load_explicit(&worker->posted, memory_order_relaxed);
     do
         task->next = head;
@@ -126,6 +130,7 @@ void http_post(struct http_worker *worker, struct http_task *task)
     if (head == NULL) /* otherwise somebody has woken the worker already */
         while (write(worker->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
             ;
+    (void)atomic_fetch_sub_explicit(&worker->posting, 1, memory_order_release);
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *ctx)
@@ -151,6 +156,13 @@ static void on_wake(evutil_socket_t fd, short what, void *ctx)
 
 /* ---- drain ---- */
 
+static void close_listener(struct http_worker *worker)
+{
+    if (worker->listener != NULL)
+        evconnlistener_free(worker->listener);
+    worker->listener = NULL;
+}
+
 void worker_drain(struct http_task *task)
 {
     struct http_worker *worker = (void *)((char *)task - offsetof(struct http_worker, drain_task));
@@ -164,16 +176,18 @@ void worker_drain(struct http_task *task)
         else if (errno != EINTR && errno != ECONNABORTED)
             break;
     }
-    if (worker->listener != NULL)
-        evconnlistener_free(worker->listener);
-    worker->listener = NULL;
+    close_listener(worker);
     drain_connections(worker);
 }
 
 void worker_stop(struct http_task *task)
 {
     struct http_worker *worker = (void *)((char *)task - offsetof(struct http_worker, stop_task));
-    (void)event_base_loopbreak(worker->base);
+    worker->draining = true;
+    close_listener(worker);
+    while (worker->connections != NULL)
+        connection_close(worker->connections);
+    worker_end_if_drained(worker);
 }
 
 void worker_end_if_drained(struct http_worker *worker)
@@ -273,14 +287,13 @@ bool worker_init(struct http_worker *worker, struct http_server *server, unsigne
 void worker_clear(struct http_worker *worker)
 {
     struct http_exchange *next;
-    while (worker->connections != NULL)
-        connection_close(worker->connections);
+    while (atomic_load_explicit(&worker->posting, memory_order_acquire) > 0)
+        (void)sched_yield();
     for (struct http_exchange *e = worker->spare_exchanges; e != NULL; e = next) {
         next = e->next;
         free_exchange(e);
     }
-    if (worker->listener != NULL)
-        evconnlistener_free(worker->listener);
+    close_listener(worker);
     if (worker->wake != NULL)
         event_free(worker->wake);
     if (worker->tick != NULL)
