@@ -15,25 +15,28 @@ static bool check_map(const struct kernel_map *map, struct error *err)
 {
     if (map->centre_count == 0 || map->centre_count > KERNEL_CENTRES_MAX)
         return error_set(err, map->centre_count == 0 ? ERR_INVALID : ERR_TOO_LARGE,
-                         "centres: expected 1 to %d, got %zu", KERNEL_CENTRES_MAX,
+                         "map.centres: expected 1 to %d, got %zu", KERNEL_CENTRES_MAX,
                          map->centre_count);
+    if (map->inputs > (size_t)KERNEL_NUMBERS_MAX / map->centre_count)
+        return error_set(err, ERR_TOO_LARGE, "map.centres: expected at most %d numbers, got %zu",
+                         KERNEL_NUMBERS_MAX, map->inputs * map->centre_count);
     if (map->direction_count > KERNEL_DIRECTIONS_MAX)
-        return error_set(err, ERR_TOO_LARGE, "directions: expected at most %d, got %zu",
+        return error_set(err, ERR_TOO_LARGE, "map.directions: expected at most %d, got %zu",
                          KERNEL_DIRECTIONS_MAX, map->direction_count);
     for (size_t d = 0; d < map->direction_count; d++) {
         const struct kernel_direction *direction = &map->directions[d];
         if (direction->a >= map->inputs || direction->b >= map->inputs ||
             direction->a == direction->b)
             return error_set(err, ERR_INVALID,
-                             "directions[%zu]: expected two different inputs below %zu", d,
+                             "map.directions[%zu]: expected two different inputs below %zu", d,
                              map->inputs);
     }
     for (size_t j = 0; j < map->inputs + map->direction_count; j++)
         if (!isfinite(map->scales[j]) || map->scales[j] < 0)
-            return error_set(err, ERR_INVALID, "scales[%zu]: expected a finite number >= 0", j);
+            return error_set(err, ERR_INVALID, "map.scales[%zu]: expected a finite number >= 0", j);
     for (size_t i = 0; i < map->centre_count * map->inputs; i++)
         if (!isfinite(map->centres[i]))
-            return error_set(err, ERR_INVALID, "centres[%zu]: expected a finite number", i);
+            return error_set(err, ERR_INVALID, "map.centres[%zu]: expected a finite number", i);
     return true;
 }
 

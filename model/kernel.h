@@ -20,7 +20,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { KERNEL_CENTRES_MAX = 16384, KERNEL_DIRECTIONS_MAX = 64, KERNEL_LANES = 8 };
+enum {
+    KERNEL_CENTRES_MAX = 16384,
+    KERNEL_NUMBERS_MAX = 1 << 23, /* centres * inputs */
+    KERNEL_DIRECTIONS_MAX = 64,
+    KERNEL_LANES = 8,
+};
 
 /* A further column, made of two different inputs. */
 struct kernel_direction {

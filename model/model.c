@@ -144,7 +144,7 @@ static bool check_quantiles(const struct model_parts *parts, struct error *err)
         for (size_t i = 0; i < MODEL_QUANTILES; i++)
             if (!isfinite(q[i]) || (i > 0 && q[i] < q[i - 1]))
                 return error_set(err, ERR_INVALID,
-                                 "features[%zu].quantiles: expected finite, ascending numbers", j);
+                                 "quantiles[%zu]: expected finite, ascending numbers", j);
     }
     return true;
 }
@@ -165,15 +165,19 @@ static bool check_interval(const struct model_interval *interval, struct error *
     return true;
 }
 
-static bool check(const struct model_parts *parts, struct error *err)
+static bool check_schema(const struct model_parts *parts, struct error *err)
 {
     return model_check_identifier(parts->name, "name", err) &&
            model_check_identifier(parts->version, "version", err) &&
            check_line(parts->target_name, 1, "target.name", err) &&
            check_line(parts->target_unit, 0, "target.unit", err) && check_features(parts, err) &&
-           check_names_differ(parts, err) && check_functions(parts, err) &&
-           check_quantiles(parts, err) && check_interval(&parts->interval, err) &&
-           check_card(&parts->card, err);
+           check_names_differ(parts, err);
+}
+
+static bool check_numbers(const struct model_parts *parts, struct error *err)
+{
+    return check_functions(parts, err) && check_quantiles(parts, err) &&
+           check_interval(&parts->interval, err) && check_card(&parts->card, err);
 }
 
 /* ---- the copy ---- */
@@ -208,15 +212,26 @@ static bool copy_function(struct arena *arena, struct model_function *function)
     return true;
 }
 
+/* What does not count is zero, so that it can be saved whatever it was. */
+static void forget_unused(struct transform *t)
+{
+    if (t->kind != TRANSFORM_LOG)
+        t->offset = 0;
+    if (!t->clipped)
+        t->low = t->high = 0;
+}
+
 static bool copy_features(struct arena *arena, struct model_parts *parts)
 {
     void *copy;
     if (!copy_array(arena, parts->features, parts->feature_count, sizeof *parts->features, &copy))
         return false;
     struct model_feature *features = copy;
-    for (size_t j = 0; j < parts->feature_count; j++)
+    for (size_t j = 0; j < parts->feature_count; j++) {
+        forget_unused(&features[j].transform);
         if (!copy_text(arena, &features[j].name))
             return false;
+    }
     parts->features = features;
     return true;
 }
@@ -254,34 +269,44 @@ static bool copy_into(struct arena *arena, struct model_parts *parts)
         return false;
     parts->quantiles = quantiles;
     parts->interval.scores = scores;
-    return parts->kind != MODEL_KERNEL || copy_kernel(arena, &parts->kernel);
+    if (!parts->interval.scaled)
+        parts->interval.floor = 0;
+    if (parts->kind == MODEL_KERNEL)
+        return copy_kernel(arena, &parts->kernel);
+    parts->kernel = (struct kernel_map){0};
+    return true;
 }
 
-static bool check_kernel_inputs(const struct model_parts *parts, struct error *err)
+static bool make_kernel(const struct model_parts *parts, struct kernel **kernel, struct error *err)
 {
-    return parts->kernel.inputs == parts->feature_count ||
-           error_set(err, ERR_INVALID, "centres: expected %zu inputs, one per feature, got %zu",
-                     parts->feature_count, parts->kernel.inputs);
+    if (parts->kind != MODEL_KERNEL)
+        return true;
+    if (parts->kernel.inputs != parts->feature_count)
+        return error_set(err, ERR_INVALID,
+                         "map.centres: expected %zu inputs, one per feature, got %zu",
+                         parts->feature_count, parts->kernel.inputs);
+    *kernel = kernel_new(&parts->kernel, err);
+    return *kernel != NULL;
 }
 
 struct model *model_new(const struct model_parts *parts, struct error *err)
 {
     struct kernel *kernel = NULL;
-    struct model *model = NULL;
-    if (!check(parts, err))
-        return NULL;
-    if (parts->kind == MODEL_KERNEL &&
-        (!check_kernel_inputs(parts, err) || (kernel = kernel_new(&parts->kernel, err)) == NULL))
-        return NULL;
-    struct arena *arena = arena_new(4096, 0);
+    struct arena *arena = NULL;
+    struct model *model;
+    if (!check_schema(parts, err) || !make_kernel(parts, &kernel, err) ||
+        !check_numbers(parts, err))
+        goto failed;
+    arena = arena_new(4096, 0);
     if (arena != NULL && (model = arena_alloc(arena, sizeof *model)) != NULL) {
         *model = (struct model){.arena = arena, .parts = *parts, .kernel = kernel};
         if (copy_into(arena, &model->parts))
             return model;
     }
+    (void)error_set(err, ERR_NO_MEMORY, "out of memory");
+failed:
     arena_free(arena);
     kernel_free(kernel);
-    (void)error_set(err, ERR_NO_MEMORY, "out of memory");
     return NULL;
 }
 

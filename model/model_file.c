@@ -16,9 +16,12 @@
 #include <string.h>
 #include <unistd.h>
 
+/* A model's parts, and the lengths that they leave to one another. */
 struct artifact {
     uint64_t format_version;
     struct model_parts parts;
+    size_t scale_count, centre_numbers; /* of the map; 0: there is none */
+    size_t quantile_rows;
     char sha256[SHA256_DIGEST_STRING_LENGTH];
 };
 
@@ -28,45 +31,71 @@ enum field_kind {
     VERSION, /* uint64_t, only MODEL_FORMAT_VERSION */
     COUNT,   /* uint64_t */
     UNSIGNED,
+    BOOLEAN,  /* bool */
     NUMBER,   /* double */
     FIGURE,   /* double, NAN is null */
     TEXT,     /* const char * */
-    CHARS,    /* char[extra] */
-    WORD,     /* enum, spelled as in words[extra] */
-    NUMBERS,  /* const double *, its size_t count at offset extra */
+    CHARS,    /* char[max] */
+    WORD,     /* enum, spelled as in words[max] */
+    CLIP,     /* struct transform: [low, high], null if it does not clip */
+    NUMBERS,  /* const double *, at most max */
+    ROWS,     /* const double *, at most max rows of MODEL_QUANTILES; no rows are null */
     OBJECT,   /* members */
-    FEATURES, /* const struct model_feature *, its size_t count at offset extra; members */
+    OPTIONAL, /* members, null if the count is 0 */
+    LIST,     /* pointer to at most max structs of members */
 };
 
 struct field {
     const char *name;
     enum field_kind kind;
-    size_t offset, extra;
+    size_t offset, count; /* of the value and of its size_t count */
+    size_t max;
     const char *const *words;
     const struct object *members;
 };
 
 struct object {
     const struct field *fields;
-    size_t count;
+    size_t count, size; /* size: of the struct */
 };
 
 #define AT(type, member) offsetof(struct type, member)
-#define FIELD(name, kind, type, member)                                                            \
+#define FIELD(name_, kind_, type, member)                                                          \
     {                                                                                              \
-        name, kind, AT(type, member), 0, NULL, NULL                                                \
+        .name = (name_), .kind = (kind_), .offset = AT(type, member)                               \
     }
-#define CHARS_FIELD(name, type, member)                                                            \
+#define CHARS_FIELD(name_, type, member)                                                           \
     {                                                                                              \
-        name, CHARS, AT(type, member), sizeof(((struct type *)NULL)->member), NULL, NULL           \
+        .name = (name_), .kind = CHARS, .offset = AT(type, member),                                \
+        .max = sizeof(((struct type *)NULL)->member)                                               \
     }
-#define OBJECT_FIELD(name, type, member, object)                                                   \
+#define WORD_FIELD(name_, type, member, words_)                                                    \
     {                                                                                              \
-        name, OBJECT, AT(type, member), 0, NULL, &(object)                                         \
+        .name = (name_), .kind = WORD, .offset = AT(type, member),                                 \
+        .max = sizeof(words_) / sizeof *(words_), .words = (words_)                                \
     }
-#define MEMBERS(fields)                                                                            \
+#define ARRAY_FIELD(name_, kind_, type, member, count_, max_)                                      \
     {                                                                                              \
-        (fields), sizeof(fields) / sizeof *(fields)                                                \
+        .name = (name_), .kind = (kind_), .offset = AT(type, member), .count = AT(type, count_),   \
+        .max = (max_)                                                                              \
+    }
+#define OBJECT_FIELD(name_, type, member, object)                                                  \
+    {                                                                                              \
+        .name = (name_), .kind = OBJECT, .offset = AT(type, member), .members = &(object)          \
+    }
+#define OPTIONAL_FIELD(name_, type, member, count_, object)                                        \
+    {                                                                                              \
+        .name = (name_), .kind = OPTIONAL, .offset = AT(type, member), .count = AT(type, count_),  \
+        .members = &(object)                                                                       \
+    }
+#define LIST_FIELD(name_, type, member, count_, max_, object)                                      \
+    {                                                                                              \
+        .name = (name_), .kind = LIST, .offset = AT(type, member), .count = AT(type, count_),      \
+        .max = (max_), .members = &(object)                                                        \
+    }
+#define MEMBERS(fields, type)                                                                      \
+    {                                                                                              \
+        (fields), sizeof(fields) / sizeof *(fields), sizeof(struct type)                           \
     }
 
 static const struct field figures_fields[] = {
@@ -75,7 +104,7 @@ static const struct field figures_fields[] = {
     FIELD("rmse", FIGURE, model_figures, rmse),
     FIELD("r2", FIGURE, model_figures, r2),
 };
-static const struct object figures = MEMBERS(figures_fields);
+static const struct object figures = MEMBERS(figures_fields, model_figures);
 
 static const struct field card_fields[] = {
     FIELD("rows", COUNT, model_card, rows),
@@ -86,23 +115,34 @@ static const struct field card_fields[] = {
     FIELD("threads", UNSIGNED, model_card, threads),
     OBJECT_FIELD("leave_one_out", model_card, leave_one_out, figures),
     OBJECT_FIELD("holdout", model_card, holdout, figures),
+    OBJECT_FIELD("linear", model_card, linear, figures),
 };
-static const struct object card = MEMBERS(card_fields);
+static const struct object card = MEMBERS(card_fields, model_card);
 
 static const struct field function_fields[] = {
     FIELD("intercept", NUMBER, model_function, intercept),
-    {"coefficients", NUMBERS, AT(model_function, coefficients),
-     AT(model_function, coefficient_count), NULL, NULL},
+    ARRAY_FIELD("coefficients", NUMBERS, model_function, coefficients, coefficient_count,
+                KERNEL_CENTRES_MAX),
 };
-static const struct object function = MEMBERS(function_fields);
+static const struct object function = MEMBERS(function_fields, model_function);
 
-static const char *const transform_words[] = {[TRANSFORM_STANDARDISE] = "standardise"};
+static const struct field interval_fields[] = {
+    FIELD("scaled", BOOLEAN, model_interval, scaled),
+    FIELD("floor", NUMBER, model_interval, floor),
+    ARRAY_FIELD("scores", NUMBERS, model_interval, scores, score_count, MODEL_SCORES_MAX),
+};
+static const struct object interval = MEMBERS(interval_fields, model_interval);
+
+static const char *const transform_words[] = {
+    [TRANSFORM_STANDARDISE] = "standardise", [TRANSFORM_LOG] = "log"};
 static const struct field transform_fields[] = {
-    {"kind", WORD, AT(transform, kind), 1, transform_words, NULL},
+    WORD_FIELD("kind", transform, kind, transform_words),
+    {.name = "clip", .kind = CLIP},
+    FIELD("offset", NUMBER, transform, offset),
     FIELD("mean", NUMBER, transform, mean),
     FIELD("scale", NUMBER, transform, scale),
 };
-static const struct object transform = MEMBERS(transform_fields);
+static const struct object transform = MEMBERS(transform_fields, transform);
 
 static const struct field feature_fields[] = {
     FIELD("name", TEXT, model_feature, name),
@@ -110,28 +150,50 @@ static const struct field feature_fields[] = {
     FIELD("max", NUMBER, model_feature, transform.max),
     OBJECT_FIELD("transform", model_feature, transform, transform),
 };
-static const struct object feature = MEMBERS(feature_fields);
+static const struct object feature = MEMBERS(feature_fields, model_feature);
 
 static const struct field target_fields[] = {
     FIELD("name", TEXT, model_parts, target_name),
     FIELD("unit", TEXT, model_parts, target_unit),
 };
-static const struct object target = MEMBERS(target_fields);
+static const struct object target = MEMBERS(target_fields, model_parts);
+
+static const struct field direction_fields[] = {
+    FIELD("a", UNSIGNED, kernel_direction, a),
+    FIELD("b", UNSIGNED, kernel_direction, b),
+    FIELD("difference", BOOLEAN, kernel_direction, difference),
+};
+static const struct object direction = MEMBERS(direction_fields, kernel_direction);
+
+static const struct field map_fields[] = {
+    LIST_FIELD("directions", artifact, parts.kernel.directions, parts.kernel.direction_count,
+               KERNEL_DIRECTIONS_MAX, direction),
+    ARRAY_FIELD("scales", NUMBERS, artifact, parts.kernel.scales, scale_count,
+                MODEL_FEATURES_MAX + KERNEL_DIRECTIONS_MAX),
+    ARRAY_FIELD("centres", NUMBERS, artifact, parts.kernel.centres, centre_numbers,
+                KERNEL_NUMBERS_MAX),
+};
+static const struct object map = MEMBERS(map_fields, artifact);
 
 /* The digest comes last. */
 static const struct field artifact_fields[] = {
     FIELD("format_version", VERSION, artifact, format_version),
     FIELD("name", TEXT, artifact, parts.name),
     FIELD("version", TEXT, artifact, parts.version),
-    {"kind", WORD, AT(artifact, parts.kind), MODEL_KERNEL, model_kind_words, NULL},
+    WORD_FIELD("kind", artifact, parts.kind, model_kind_words),
     OBJECT_FIELD("target", artifact, parts, target),
-    {"features", FEATURES, AT(artifact, parts.features), AT(artifact, parts.feature_count), NULL,
-     &feature},
+    LIST_FIELD("features", artifact, parts.features, parts.feature_count, MODEL_FEATURES_MAX,
+               feature),
+    ARRAY_FIELD("quantiles", ROWS, artifact, parts.quantiles, quantile_rows, MODEL_FEATURES_MAX),
+    {.name = "map", .kind = OPTIONAL, .count = AT(artifact, centre_numbers), .members = &map},
     OBJECT_FIELD("parameters", artifact, parts.prediction, function),
+    OPTIONAL_FIELD("residual", artifact, parts.residual, parts.residual.coefficient_count,
+                   function),
+    OPTIONAL_FIELD("interval", artifact, parts.interval, parts.interval.score_count, interval),
     OBJECT_FIELD("card", artifact, parts.card, card),
     CHARS_FIELD("sha256", artifact, sha256),
 };
-static const struct object artifact_object = MEMBERS(artifact_fields);
+static const struct object artifact_object = MEMBERS(artifact_fields, artifact);
 
 /* ---- reading ---- */
 
@@ -191,12 +253,13 @@ static bool read_word(struct loader *l, const struct field *f, unsigned *value, 
     const char *text;
     if (!read_text(l, MODEL_TEXT_MAX, &text, err))
         return false;
-    for (unsigned i = 0; i < f->extra; i++)
+    for (unsigned i = 0; i < f->max; i++)
         if (strcmp(text, f->words[i]) == 0) {
             *value = i;
             return true;
         }
-    return error_set(err, ERR_INVALID, "expected \"%s\", got \"%.64s\"", f->words[0], text);
+    return error_set(err, ERR_INVALID, "expected \"%s\" or \"%s\", got \"%.64s\"", f->words[0],
+                     f->words[1], text);
 }
 
 static bool read_version(struct loader *l, uint64_t *version, struct error *err)
@@ -217,19 +280,99 @@ static bool read_unsigned(struct loader *l, unsigned *value, struct error *err)
     return true;
 }
 
-static bool read_figure(struct loader *l, double *value, struct error *err)
+/* Passes over a null. */
+static bool read_null(struct loader *l, bool *null, struct error *err)
 {
     enum json_kind kind;
-    struct span null;
+    struct span text;
+    *null = false;
     if (!json_peek(&l->reader, &kind, err))
         return false;
+    *null = kind == JSON_NULL;
+    return !*null || json_skip(&l->reader, &text, err);
+}
+
+static bool read_figure(struct loader *l, double *value, struct error *err)
+{
+    bool null;
     *value = NAN;
-    return kind == JSON_NULL ? json_skip(&l->reader, &null, err)
-                             : json_number(&l->reader, value, err);
+    return read_null(l, &null, err) && (null || json_number(&l->reader, value, err));
+}
+
+static bool too_many(const struct field *f, struct error *err)
+{
+    return error_set(err, ERR_TOO_LARGE, "expected at most %zu elements", f->max);
+}
+
+/* Words what json_vector declined. */
+static bool explain_numbers(struct loader *l, const struct field *f, struct error *err)
+{
+    double number;
+    bool more;
+    if (!json_enter_array(&l->reader, err))
+        return false;
+    for (size_t i = 0; i < f->max; i++) {
+        if (!json_next_element(&l->reader, &more, err))
+            return false;
+        if (!more)
+            return error_set(err, ERR_INTERNAL, "expected numbers that can be read");
+        if (!json_number(&l->reader, &number, err))
+            return fail_at_index(l, i);
+    }
+    return too_many(f, err);
+}
+
+static bool read_numbers(struct loader *l, const struct field *f, const double **numbers,
+                         size_t *count, struct error *err)
+{
+    struct json_matrix vector;
+    bool oom;
+    if (!json_vector(&l->reader, l->arena, f->max, &vector, &oom))
+        return oom ? error_set(err, ERR_NO_MEMORY, "out of memory") : explain_numbers(l, f, err);
+    *numbers = vector.data;
+    *count = vector.cols;
+    return true;
+}
+
+static bool read_rows(struct loader *l, const struct field *f, const double **rows, size_t *count,
+                      struct error *err)
+{
+    struct json_matrix matrix;
+    bool null, oom;
+    if (!read_null(l, &null, err) || null)
+        return null;
+    if (!json_matrix(&l->reader, l->arena, MODEL_QUANTILES, f->max, &matrix, &oom))
+        return oom ? error_set(err, ERR_NO_MEMORY, "out of memory")
+                   : error_set(err, ERR_INVALID, "expected null or rows of %d numbers",
+                               MODEL_QUANTILES);
+    *rows = matrix.data;
+    *count = matrix.rows;
+    return true;
+}
+
+static bool read_clip(struct loader *l, struct transform *t, struct error *err)
+{
+    struct json_matrix range;
+    bool null, oom;
+    if (!read_null(l, &null, err) || null)
+        return null;
+    if (!json_vector(&l->reader, l->arena, 2, &range, &oom) || range.cols != 2)
+        return error_set(err, ERR_INVALID, "expected null or two numbers");
+    t->clipped = true;
+    t->low = range.data[0];
+    t->high = range.data[1];
+    return true;
+}
+
+static bool read_optional(struct loader *l, const struct object *members, void *base,
+                          struct error *err)
+{
+    bool null;
+    return read_null(l, &null, err) && (null || read_object(l, members, base, err));
 }
 
 /* Counts the elements of the array that comes next, enters it, and makes room for them. */
-static void *enter_array(struct loader *l, size_t size, size_t *count, struct error *err)
+static char *enter_list(struct loader *l, const struct field *f, size_t *count, struct error *err)
 {
     struct json_reader ahead = l->reader;
     struct span element;
@@ -241,51 +384,39 @@ static void *enter_array(struct loader *l, size_t size, size_t *count, struct er
             return NULL;
         if (!more)
             break;
-        if (*count == MODEL_FEATURES_MAX) {
-            (void)error_set(err, ERR_TOO_LARGE, "expected at most %d elements", MODEL_FEATURES_MAX);
+        if (*count == f->max) {
+            (void)too_many(f, err);
             return NULL;
         }
         if (!json_skip(&ahead, &element, err))
             return NULL;
     }
-    void *array = arena_array(l->arena, *count, size);
-    if (array != NULL)
-        memset(array, 0, *count * size);
+    char *list = arena_array(l->arena, *count, f->members->size);
+    if (list != NULL)
+        memset(list, 0, *count * f->members->size);
     else
         (void)error_set(err, ERR_NO_MEMORY, "out of memory");
-    return array != NULL && json_enter_array(&l->reader, err) ? array : NULL;
+    return list != NULL && json_enter_array(&l->reader, err) ? list : NULL;
 }
 
-static bool read_numbers(struct loader *l, const double **numbers, size_t *count, struct error *err)
+static bool read_list(struct loader *l, const struct field *f, void *to, size_t *count,
+                      struct error *err)
 {
     bool more;
-    double *array = enter_array(l, sizeof *array, count, err);
-    if (array == NULL)
+    char *list = enter_list(l, f, count, err);
+    if (list == NULL)
         return false;
     for (size_t i = 0; i < *count; i++)
-        if (!json_next_element(&l->reader, &more, err) || !json_number(&l->reader, &array[i], err))
+        if (!json_next_element(&l->reader, &more, err) ||
+            !read_object(l, f->members, list + i * f->members->size, err))
             return fail_at_index(l, i);
-    *numbers = array;
-    return json_next_element(&l->reader, &more, err);
-}
-
-static bool read_features(struct loader *l, const struct object *members,
-                          const struct model_feature **features, size_t *count, struct error *err)
-{
-    bool more;
-    struct model_feature *array = enter_array(l, sizeof *array, count, err);
-    if (array == NULL)
-        return false;
-    for (size_t j = 0; j < *count; j++)
-        if (!json_next_element(&l->reader, &more, err) || !read_object(l, members, &array[j], err))
-            return fail_at_index(l, j);
-    *features = array;
+    memcpy(to, &list, sizeof list);
     return json_next_element(&l->reader, &more, err);
 }
 
 static bool read_value(struct loader *l, const struct field *f, char *base, struct error *err)
 {
-    void *to = base + f->offset;
+    void *to = base + f->offset, *count = base + f->count;
     switch (f->kind) {
     case VERSION:
         return read_version(l, to, err);
@@ -293,6 +424,8 @@ static bool read_value(struct loader *l, const struct field *f, char *base, stru
         return json_count(&l->reader, UINT64_MAX, to, err);
     case UNSIGNED:
         return read_unsigned(l, to, err);
+    case BOOLEAN:
+        return json_bool(&l->reader, to, err);
     case NUMBER:
         return json_number(&l->reader, to, err);
     case FIGURE:
@@ -300,15 +433,21 @@ static bool read_value(struct loader *l, const struct field *f, char *base, stru
     case TEXT:
         return read_text(l, MODEL_TEXT_MAX, to, err);
     case CHARS:
-        return read_chars(l, f->extra, to, err);
+        return read_chars(l, f->max, to, err);
     case WORD:
         return read_word(l, f, to, err);
+    case CLIP:
+        return read_clip(l, to, err);
     case NUMBERS:
-        return read_numbers(l, to, (size_t *)(void *)(base + f->extra), err);
+        return read_numbers(l, f, to, count, err);
+    case ROWS:
+        return read_rows(l, f, to, count, err);
     case OBJECT:
         return read_object(l, f->members, to, err);
-    case FEATURES:
-        return read_features(l, f->members, to, (size_t *)(void *)(base + f->extra), err);
+    case OPTIONAL:
+        return read_optional(l, f->members, to, err);
+    case LIST:
+        return read_list(l, f, to, count, err);
     }
     return false;
 }
@@ -417,6 +556,37 @@ static bool parse(struct loader *l, struct artifact *artifact, struct error *err
     return false;
 }
 
+/* Turns lengths into counts; what a count may be is model_new's business. */
+static bool finish_map(struct artifact *a, struct error *err)
+{
+    struct kernel_map *kernel = &a->parts.kernel;
+    size_t features = a->parts.feature_count, columns = features + kernel->direction_count;
+    if ((a->parts.kind == MODEL_KERNEL) != (a->centre_numbers > 0))
+        return error_set(err, ERR_INVALID, "map: expected centres if and only if kind is \"%s\"",
+                         model_kind_words[MODEL_KERNEL]);
+    if (a->parts.kind != MODEL_KERNEL || features == 0)
+        return true;
+    if (a->scale_count != columns)
+        return error_set(err, ERR_INVALID,
+                         "map.scales: expected %zu numbers, one per feature and direction, got %zu",
+                         columns, a->scale_count);
+    if (a->centre_numbers % features != 0)
+        return error_set(err, ERR_INVALID,
+                         "map.centres: expected %zu numbers per centre, got %zu in all", features,
+                         a->centre_numbers);
+    kernel->inputs = features;
+    kernel->centre_count = a->centre_numbers / features;
+    return true;
+}
+
+static bool finish(struct artifact *a, struct error *err)
+{
+    if (a->quantile_rows > 0 && a->quantile_rows != a->parts.feature_count)
+        return error_set(err, ERR_INVALID, "quantiles: expected %zu rows, one per feature, got %zu",
+                         a->parts.feature_count, a->quantile_rows);
+    return finish_map(a, err);
+}
+
 static struct model *model_from_text(const char *text, size_t n, struct error *err)
 {
     struct artifact artifact = {0};
@@ -425,7 +595,7 @@ static struct model *model_from_text(const char *text, size_t n, struct error *e
     json_reader_init(&l.reader, text, n);
     if (l.arena == NULL)
         (void)error_set(err, ERR_NO_MEMORY, "out of memory");
-    else if (parse(&l, &artifact, err))
+    else if (parse(&l, &artifact, err) && finish(&artifact, err))
         model = model_new(&artifact.parts, err);
     if (model != NULL)
         memcpy(model->sha256, artifact.sha256, sizeof model->sha256);
@@ -468,18 +638,38 @@ struct model *model_load_path(const char *path, struct error *err)
 
 static void put_object(struct json_writer *w, const struct object *object, const void *base);
 
-static void put_features(struct json_writer *w, const struct object *members,
-                         const struct model_feature *features, size_t count)
+static void put_clip(struct json_writer *w, const struct transform *t)
+{
+    if (t->clipped)
+        json_put_numbers(w, (const double[]){t->low, t->high}, 2);
+    else
+        json_put_null(w);
+}
+
+static void put_rows(struct json_writer *w, const double *rows, size_t count)
+{
+    if (count == 0) {
+        json_put_null(w);
+        return;
+    }
+    json_begin_array(w);
+    for (size_t i = 0; i < count; i++)
+        json_put_numbers(w, rows + i * MODEL_QUANTILES, MODEL_QUANTILES);
+    json_end_array(w);
+}
+
+static void put_list(struct json_writer *w, const struct object *members, const char *list,
+                     size_t count)
 {
     json_begin_array(w);
-    for (size_t j = 0; j < count; j++)
-        put_object(w, members, &features[j]);
+    for (size_t i = 0; i < count; i++)
+        put_object(w, members, list + i * members->size);
     json_end_array(w);
 }
 
 static void put_value(struct json_writer *w, const struct field *f, const char *base)
 {
-    const void *from = base + f->offset, *extra = base + f->extra;
+    const void *from = base + f->offset, *count = base + f->count;
     switch (f->kind) {
     case VERSION:
     case COUNT:
@@ -487,6 +677,9 @@ static void put_value(struct json_writer *w, const struct field *f, const char *
         return;
     case UNSIGNED:
         json_put_u64(w, *(const unsigned *)from);
+        return;
+    case BOOLEAN:
+        json_put_bool(w, *(const bool *)from);
         return;
     case NUMBER:
     case FIGURE:
@@ -501,15 +694,27 @@ static void put_value(struct json_writer *w, const struct field *f, const char *
     case WORD:
         json_put_string(w, f->words[*(const unsigned *)from]);
         return;
+    case CLIP:
+        put_clip(w, from);
+        return;
     case NUMBERS:
-        json_put_numbers(w, *(const double *const *)from, *(const size_t *)extra);
+        json_put_numbers(w, *(const double *const *)from, *(const size_t *)count);
+        return;
+    case ROWS:
+        put_rows(w, *(const double *const *)from, *(const size_t *)count);
+        return;
+    case OPTIONAL:
+        if (*(const size_t *)count == 0) {
+            json_put_null(w);
+            return;
+        }
+        put_object(w, f->members, from);
         return;
     case OBJECT:
         put_object(w, f->members, from);
         return;
-    case FEATURES:
-        put_features(w, f->members, *(const struct model_feature *const *)from,
-                     *(const size_t *)extra);
+    case LIST:
+        put_list(w, f->members, *(const char *const *)from, *(const size_t *)count);
         return;
     }
 }
@@ -554,8 +759,14 @@ static bool emit_members(FILE *out, SHA2_CTX *sha, struct arena *arena,
 
 bool model_save(const struct model *model, FILE *out, struct error *err)
 {
+    const struct model_parts *parts = &model->parts;
+    const struct kernel_map *kernel = &parts->kernel;
     const struct artifact artifact = {.format_version = MODEL_FORMAT_VERSION,
-                                      .parts = model->parts};
+                                      .parts = *parts,
+                                      .scale_count = kernel->inputs + kernel->direction_count,
+                                      .centre_numbers = kernel->centre_count * kernel->inputs,
+                                      .quantile_rows =
+                                          parts->quantiles != NULL ? parts->feature_count : 0};
     char hex[SHA256_DIGEST_STRING_LENGTH];
     SHA2_CTX sha;
     struct arena *arena = arena_new(1 << 16, 0);

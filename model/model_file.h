@@ -1,14 +1,23 @@
 /* model_file.h - the artifact: one JSON document, versioned, bounded, exact, checksummed.
  *
- * Format:  {"format_version":1, "name", "version", "kind":"linear",
+ * Format:  {"format_version":1, "name", "version", "kind":"linear"|"kernel",
  *           "target":{"name","unit"},
- *           "features":[{"name","min","max","transform":{"kind":"standardise","mean","scale"}}, ...],
+ *           "features":[{"name","min","max","transform":{"kind":"standardise"|"log",
+ *                        "clip":[low,high],"offset","mean","scale"}}, ...],
+ *           "quantiles":[[32 numbers], ...],
+ *           "map":{"directions":[{"a","b","difference"}, ...],"scales":[...],"centres":[...]},
  *           "parameters":{"intercept","coefficients":[...]},
+ *           "residual":{"intercept","coefficients":[...]},
+ *           "interval":{"scaled","floor","scores":[...]},
  *           "card":{"rows","data_sha256","date","penalty","kernel","threads",
- *                   "leave_one_out":{"rows","mae","rmse","r2"},"holdout":{...}},
+ *                   "leave_one_out":{"rows","mae","rmse","r2"},"holdout":{...},"linear":{...}},
  *           "sha256"}
- *          Numbers are in shortest round-trip form, so save, load, predict is bit-exact; a figure that
- *          is undefined is null. format_version comes first. The last line is
+ *          The members mean what struct model_parts says. A direction's a and b count the features
+ *          from 0; scales come one per feature, then one per direction; centres are all in one flat
+ *          array, a feature's number each. clip, quantiles, map, residual and interval are null where
+ *          there is none, an undefined figure is null, and the map of kind "linear" is null.
+ *          Numbers are in shortest round-trip form, so save, load, predict is bit-exact.
+ *          format_version comes first. The last line is
  *          `"sha256":"<64 hex>"}` and LF; the digest covers every byte before that line and is checked
  *          before anything is parsed. Members with other names are ignored; a missing member and one
  *          that is there twice are errors.

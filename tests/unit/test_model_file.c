@@ -20,24 +20,61 @@
 
 #define SHA "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
+/* Thirty times the same number, of the thirty-two that a row of quantiles has. */
+#define FIVE(x) x ".0," x ".0," x ".0," x ".0," x ".0"
+#define TENS(x) FIVE(x) "," FIVE(x) "," FIVE(x) "," FIVE(x) "," FIVE(x) "," FIVE(x)
+
 /* All but the last line. */
 static const char *const good =
     "{\"format_version\":1,\n"
     "\"name\":\"houses\",\n"
     "\"version\":\"1.0-rc_2\",\n"
-    "\"kind\":\"linear\",\n"
+    "\"kind\":\"kernel\",\n"
     "\"target\":{\"name\":\"price\",\"unit\":\"100000 USD\"},\n"
     "\"features\":["
     "{\"name\":\"rooms\",\"min\":1.0,\"max\":9.0,"
-    "\"transform\":{\"kind\":\"standardise\",\"mean\":5.0,\"scale\":2.0}},"
+    "\"transform\":{\"kind\":\"log\",\"clip\":[0.5,10.0],\"offset\":0.25,"
+    "\"mean\":5.0,\"scale\":2.0}},"
     "{\"name\":\"age \\\"\xc3\xa4\\\"\",\"min\":-0.0,\"max\":1e+300,"
-    "\"transform\":{\"kind\":\"standardise\",\"mean\":40.0,\"scale\":16.0}}],\n"
-    "\"parameters\":{\"intercept\":7.0,\"coefficients\":[3.0,-1.0]},\n"
+    "\"transform\":{\"kind\":\"standardise\",\"clip\":null,\"offset\":0.0,"
+    "\"mean\":40.0,\"scale\":16.0}}],\n"
+    "\"quantiles\":[[" TENS("1") ",1.0,2.0],[" TENS("-3") ",4.0,1e+300]],\n"
+    "\"map\":{\"directions\":[{\"a\":1,\"b\":0,\"difference\":true}],"
+    "\"scales\":[0.5,0.0,1.5],"
+    "\"centres\":[0.1234,-1.0001,-0.0,2.5,1.0,3.0]},\n"
+    "\"parameters\":{\"intercept\":7.0,\"coefficients\":[3.0,-1.0,0.25]},\n"
+    "\"residual\":{\"intercept\":0.5,\"coefficients\":[0.0,0.125,-2.0]},\n"
+    "\"interval\":{\"scaled\":true,\"floor\":0.0625,\"scores\":[0.0,0.75,3.5]},\n"
     "\"card\":{\"rows\":18446744073709551615,\"data_sha256\":\"" SHA
     "\","
     "\"date\":\"2026-11-24\",\"penalty\":0.1,\"kernel\":\"Haswell\",\"threads\":4,"
     "\"leave_one_out\":{\"rows\":10,\"mae\":0.5,\"rmse\":0.75,\"r2\":0.25},"
-    "\"holdout\":{\"rows\":0,\"mae\":null,\"rmse\":null,\"r2\":null}},\n";
+    "\"holdout\":{\"rows\":0,\"mae\":null,\"rmse\":null,\"r2\":null},"
+    "\"linear\":{\"rows\":9,\"mae\":0.625,\"rmse\":0.875,\"r2\":0.125}},\n";
+
+/* The same where nothing is optional. */
+static const char *const linear =
+    "{\"format_version\":1,\n"
+    "\"name\":\"houses\",\n"
+    "\"version\":\"1\",\n"
+    "\"kind\":\"linear\",\n"
+    "\"target\":{\"name\":\"price\",\"unit\":\"\"},\n"
+    "\"features\":["
+    "{\"name\":\"rooms\",\"min\":1.0,\"max\":9.0,\"transform\":{\"kind\":\"standardise\","
+    "\"clip\":null,\"offset\":0.0,\"mean\":5.0,\"scale\":2.0}},"
+    "{\"name\":\"age\",\"min\":0.0,\"max\":99.0,\"transform\":{\"kind\":\"standardise\","
+    "\"clip\":[-1.0,100.0],\"offset\":0.0,\"mean\":40.0,\"scale\":16.0}}],\n"
+    "\"quantiles\":null,\n"
+    "\"map\":null,\n"
+    "\"parameters\":{\"intercept\":7.0,\"coefficients\":[3.0,-1.0]},\n"
+    "\"residual\":null,\n"
+    "\"interval\":null,\n"
+    "\"card\":{\"rows\":5,\"data_sha256\":\"" SHA
+    "\","
+    "\"date\":\"\",\"penalty\":0.0,\"kernel\":\"\",\"threads\":0,"
+    "\"leave_one_out\":{\"rows\":0,\"mae\":null,\"rmse\":null,\"r2\":null},"
+    "\"holdout\":{\"rows\":0,\"mae\":null,\"rmse\":null,\"r2\":null},"
+    "\"linear\":{\"rows\":0,\"mae\":null,\"rmse\":null,\"r2\":null}},\n";
 
 enum { TEXT_MAX = 4096, LAST_LINE = 77 };
 
@@ -123,13 +160,12 @@ static struct artifact save(const struct model *model)
 static void load_reads_every_member(void **state)
 {
     (void)state;
-    const double x[] = {7, 56};
-    double min, max, y;
+    double min, max;
     struct model *model = load_good();
     const struct model_card *card = model_card(model);
     assert_string_equal(model_name(model), "houses");
     assert_string_equal(model_version(model), "1.0-rc_2");
-    assert_string_equal(model_kind(model), "linear");
+    assert_string_equal(model_kind(model), "kernel");
     assert_string_equal(model_target_name(model), "price");
     assert_string_equal(model_target_unit(model), "100000 USD");
     assert_int_equal(model_feature_count(model), 2);
@@ -138,8 +174,6 @@ static void load_reads_every_member(void **state)
     model_feature_range(model, 1, &min, &max);
     assert_close(min, -0.0, 0);
     assert_close(max, 1e300, 0);
-    model_predict(model, 1, x, &y);
-    assert_close(y, 9.0, 0);
     assert_true(card->rows == UINT64_MAX);
     assert_string_equal(card->data_sha256, SHA);
     assert_string_equal(card->date, "2026-11-24");
@@ -152,22 +186,77 @@ static void load_reads_every_member(void **state)
     assert_close(card->leave_one_out.r2, 0.25, 0);
     assert_int_equal(card->holdout.rows, 0);
     assert_true(isnan(card->holdout.mae) && isnan(card->holdout.rmse) && isnan(card->holdout.r2));
+    assert_int_equal(card->linear.rows, 9);
+    assert_close(card->linear.r2, 0.125, 0);
+    model_free(model);
+}
+
+static void load_reads_every_part_of_a_kernel_model(void **state)
+{
+    (void)state;
+    struct model *model = load_good();
+    const struct model_parts *parts = &model->parts;
+    const struct transform *t = &parts->features[0].transform;
+    assert_int_equal(t->kind, TRANSFORM_LOG);
+    assert_true(t->clipped && t->low == 0.5 && t->high == 10 && t->offset == 0.25);
+    assert_false(parts->features[1].transform.clipped);
+    assert_close(parts->quantiles[0], 1.0, 0);
+    assert_close(parts->quantiles[2 * MODEL_QUANTILES - 1], 1e300, 0);
+    assert_int_equal(parts->kernel.inputs, 2);
+    assert_int_equal(parts->kernel.centre_count, 3);
+    assert_int_equal(parts->kernel.direction_count, 1);
+    assert_int_equal(parts->kernel.directions[0].a, 1);
+    assert_int_equal(parts->kernel.directions[0].b, 0);
+    assert_true(parts->kernel.directions[0].difference);
+    assert_close(parts->kernel.scales[2], 1.5, 0);
+    assert_close(parts->kernel.centres[3], 2.5, 0);
+    assert_close(parts->prediction.coefficients[2], 0.25, 0);
+    assert_close(parts->residual.intercept, 0.5, 0);
+    assert_int_equal(parts->residual.coefficient_count, 3);
+    assert_close(parts->residual.coefficients[1], 0.125, 0);
+    assert_true(parts->interval.scaled);
+    assert_close(parts->interval.floor, 0.0625, 0);
+    assert_int_equal(parts->interval.score_count, 3);
+    assert_close(parts->interval.scores[1], 0.75, 0);
+    model_free(model);
+}
+
+static void load_takes_null_for_what_a_model_can_do_without(void **state)
+{
+    (void)state;
+    const double x[] = {7, 56};
+    double y;
+    struct error err = {0};
+    struct model *model = load_sealed(linear, &err);
+    assert_non_null(model);
+    assert_string_equal(model_kind(model), "linear");
+    assert_null(model->parts.quantiles);
+    assert_int_equal(model->parts.kernel.centre_count, 0);
+    assert_int_equal(model->parts.residual.coefficient_count, 0);
+    assert_int_equal(model->parts.interval.score_count, 0);
+    model_predict(model, 1, x, &y);
+    assert_close(y, 9.0, 0);
     model_free(model);
 }
 
 static void save_writes_the_very_bytes_that_were_loaded(void **state)
 {
     (void)state;
-    struct artifact expected = seal(good, strlen(good));
-    struct model *model = load_good();
-    struct artifact a = save(model);
-    assert_int_equal(a.n, expected.n);
-    assert_memory_equal(a.text, expected.text, a.n);
-    /* model_sha256 is what the last line says. */
-    assert_memory_equal(expected.text + expected.n - 3 - 64, model_sha256(model), 64);
-    model_free(model);
-    free(a.text);
-    free(expected.text);
+    const char *const bodies[] = {good, linear};
+    for (size_t i = 0; i < 2; i++) {
+        struct error err = {0};
+        struct artifact expected = seal(bodies[i], strlen(bodies[i]));
+        struct model *model = load(expected.text, expected.n, &err);
+        assert_non_null(model);
+        struct artifact a = save(model);
+        assert_int_equal(a.n, expected.n);
+        assert_memory_equal(a.text, expected.text, a.n);
+        /* model_sha256 is what the last line says. */
+        assert_memory_equal(expected.text + expected.n - 3 - 64, model_sha256(model), 64);
+        model_free(model);
+        free(a.text);
+        free(expected.text);
+    }
 }
 
 static uint64_t next_random(uint64_t *seed)
@@ -257,28 +346,48 @@ static const char *const members[][2] = {
     {"\"format_version\":1,", "format_version"},
     {"\"name\":\"houses\",", "name"},
     {"\"version\":\"1.0-rc_2\",", "version"},
-    {"\"kind\":\"linear\",", "kind"},
+    {"\"kind\":\"kernel\",", "kind"},
     {"\"target\":{\"name\":\"price\",\"unit\":\"100000 USD\"},", "target"},
     {"\"name\":\"price\",", "target.name"},
     {",\"unit\":\"100000 USD\"", "target.unit"},
     {"\"name\":\"rooms\",", "features[0].name"},
     {"\"min\":1.0,", "features[0].min"},
     {"\"max\":1e+300,", "features[1].max"},
-    {",\"transform\":{\"kind\":\"standardise\",\"mean\":40.0,\"scale\":16.0}",
+    {",\"transform\":{\"kind\":\"standardise\",\"clip\":null,\"offset\":0.0,\"mean\":40.0,"
+     "\"scale\":16.0}",
      "features[1].transform"},
-    {"\"kind\":\"standardise\",", "features[0].transform.kind"},
+    {"\"kind\":\"standardise\",", "features[1].transform.kind"},
+    {"\"clip\":[0.5,10.0],", "features[0].transform.clip"},
+    {"\"offset\":0.25,", "features[0].transform.offset"},
     {"\"mean\":5.0,", "features[0].transform.mean"},
     {",\"scale\":16.0", "features[1].transform.scale"},
-    {"\"parameters\":{\"intercept\":7.0,\"coefficients\":[3.0,-1.0]},", "parameters"},
+    {"\"quantiles\":[[" TENS("1") ",1.0,2.0],[" TENS("-3") ",4.0,1e+300]],", "quantiles"},
+    {"\"map\":{\"directions\":[{\"a\":1,\"b\":0,\"difference\":true}],\"scales\":[0.5,0.0,1.5],"
+     "\"centres\":[0.1234,-1.0001,-0.0,2.5,1.0,3.0]},",
+     "map"},
+    {"\"directions\":[{\"a\":1,\"b\":0,\"difference\":true}],", "map.directions"},
+    {"\"a\":1,", "map.directions[0].a"},
+    {"\"b\":0,", "map.directions[0].b"},
+    {",\"difference\":true", "map.directions[0].difference"},
+    {"\"scales\":[0.5,0.0,1.5],", "map.scales"},
+    {",\"centres\":[0.1234,-1.0001,-0.0,2.5,1.0,3.0]", "map.centres"},
+    {"\"parameters\":{\"intercept\":7.0,\"coefficients\":[3.0,-1.0,0.25]},", "parameters"},
     {"\"intercept\":7.0,", "parameters.intercept"},
-    {",\"coefficients\":[3.0,-1.0]", "parameters.coefficients"},
+    {",\"coefficients\":[3.0,-1.0,0.25]", "parameters.coefficients"},
+    {"\"residual\":{\"intercept\":0.5,\"coefficients\":[0.0,0.125,-2.0]},", "residual"},
+    {"\"intercept\":0.5,", "residual.intercept"},
+    {"\"interval\":{\"scaled\":true,\"floor\":0.0625,\"scores\":[0.0,0.75,3.5]},", "interval"},
+    {"\"scaled\":true,", "interval.scaled"},
+    {"\"floor\":0.0625,", "interval.floor"},
+    {",\"scores\":[0.0,0.75,3.5]", "interval.scores"},
     {"\"rows\":18446744073709551615,", "card.rows"},
     {"\"data_sha256\":\"" SHA "\",", "card.data_sha256"},
     {"\"date\":\"2026-11-24\",", "card.date"},
     {"\"penalty\":0.1,", "card.penalty"},
     {"\"kernel\":\"Haswell\",", "card.kernel"},
     {"\"threads\":4,", "card.threads"},
-    {",\"holdout\":{\"rows\":0,\"mae\":null,\"rmse\":null,\"r2\":null}", "card.holdout"},
+    {"\"holdout\":{\"rows\":0,\"mae\":null,\"rmse\":null,\"r2\":null},", "card.holdout"},
+    {",\"linear\":{\"rows\":9,\"mae\":0.625,\"rmse\":0.875,\"r2\":0.125}", "card.linear"},
     {"\"rows\":10,", "card.leave_one_out.rows"},
     {"\"mae\":0.5,", "card.leave_one_out.mae"},
     {"\"rmse\":null,", "card.holdout.rmse"},
@@ -333,6 +442,33 @@ static void unknown_member_is_ignored_wherever_it_is(void **state)
     }
 }
 
+/* Whether the member that holds `value` may hold values[j] of the case below as well. */
+static bool is_right_type(const char *path, char value, size_t j)
+{
+    static const char *const nullable[] = {"mae",       "mse", "r2",       "clip",
+                                           "quantiles", "map", "residual", "interval"};
+    bool null = false;
+    size_t n = strlen(path);
+    for (size_t i = 0; i < sizeof nullable / sizeof *nullable; i++) {
+        size_t length = strlen(nullable[i]);
+        null |= n >= length && strcmp(path + n - length, nullable[i]) == 0;
+    }
+    switch (j) {
+    case 0:
+        return value == 't';
+    case 1:
+        return value == '"';
+    case 2:
+        return value == '['; /* if too short */
+    case 4:
+        return null;
+    case 6:
+        return value == '-' || value == 'n' || (value >= '0' && value <= '9');
+    default:
+        return false;
+    }
+}
+
 static void member_of_the_wrong_type_is_named(void **state)
 {
     (void)state;
@@ -341,22 +477,15 @@ static void member_of_the_wrong_type_is_named(void **state)
     for (size_t i = 0; i < MEMBER_COUNT; i++)
         for (size_t j = 0; j < sizeof values / sizeof *values; j++) {
             char body[TEXT_MAX], with[512], part[256];
-            const char *old = members[i][0], *value = strchr(old, ':') + 1;
-            bool text = *value == '"', comma_behind = old[0] != ',';
-            bool figure = strstr(members[i][1], "mae") != NULL ||
-                          strstr(members[i][1], "mse") != NULL ||
-                          strstr(members[i][1], "r2") != NULL;
-            if ((text && j == 1) || (!text && *value != '{' && *value != '[' && j == 6) ||
-                (figure && j == 4))
-                continue; /* the right type */
-            if (*value == '[' && j == 2)
-                continue; /* the right type, too short */
+            const char *old = members[i][0], *path = members[i][1], *value = strchr(old, ':') + 1;
+            if (is_right_type(path, *value, j))
+                continue;
             (void)snprintf(with, sizeof with, "%.*s%s%s", (int)(value - old), old, values[j],
-                           comma_behind ? "," : "");
+                           old[0] != ',' ? "," : "");
             replace(body, old, with);
             /* What is not JSON is found while the elements are counted. */
-            bool counting = j == 5 && members[i][1][0] == 'f' && members[i][1][1] == 'e';
-            (void)snprintf(part, sizeof part, ": %s", counting ? "features" : members[i][1]);
+            size_t n = j == 5 ? strcspn(path, "[") : strlen(path);
+            (void)snprintf(part, sizeof part, ": %.*s", (int)n, path);
             assert_refused(body, ERR_INVALID, part);
         }
 }
@@ -374,10 +503,20 @@ static void bad_value_is_named(void **state)
         {"houses", "", ": name: expected 1 to 255", ERR_INVALID},
         {"houses", "a/b", ": name: expected 1 to 255", ERR_INVALID},
         {"1.0-rc_2", "a b", ": version: expected 1 to 255", ERR_INVALID},
-        {"\"linear\"", "\"forest\"", ": kind: expected \"linear\", got \"forest\"", ERR_INVALID},
+        {"\"kernel\"", "\"forest\"", ": kind: expected \"linear\" or \"kernel\", got \"forest\"",
+         ERR_INVALID},
+        {"\"kernel\"", "\"linear\"", ": map: expected centres if and only if", ERR_INVALID},
         {"price", "", "target.name", ERR_INVALID},
         {"100000 USD", "\\n", "target.unit", ERR_INVALID},
-        {"standardise", "log", "features[0].transform.kind: expected \"standardise\"", ERR_INVALID},
+        {"standardise", "logs", "features[1].transform.kind: expected \"standardise\" or \"log\"",
+         ERR_INVALID},
+        {"standardise", "log", "features[1]", ERR_INVALID}, /* not clipped */
+        {"[0.5,10.0]", "[0.5]", "features[0].transform.clip: expected null or two", ERR_INVALID},
+        {"[0.5,10.0]", "[0.5,10.0,11.0]", "transform.clip: expected null or two", ERR_INVALID},
+        {"[0.5,10.0]", "[1.5,10.0]", "features[0]", ERR_INVALID},   /* above min */
+        {"[0.5,10.0]", "[0.5,8.0]", "features[0]", ERR_INVALID},    /* below max */
+        {"[0.5,10.0]", "[-0.25,10.0]", "features[0]", ERR_INVALID}, /* log of 0 */
+        {"\"offset\":0.25", "\"offset\":-0.5", "features[0]", ERR_INVALID},
         {"rooms", "age \\\"\\u00e4\\\"", "features: expected different names", ERR_INVALID},
         {"rooms", "", "features[0].name", ERR_INVALID},
         {"rooms", "\xff", "features: byte", ERR_INVALID},
@@ -386,13 +525,37 @@ static void bad_value_is_named(void **state)
         {"\"scale\":2.0", "\"scale\":0.0", "features[0]", ERR_INVALID},
         {"\"scale\":2.0", "\"scale\":-2.0", "features[0]", ERR_INVALID},
         {"\"scale\":2.0", "\"scale\":5e-324", "features[0]", ERR_INVALID},
-        {"[3.0,-1.0]", "[]", "parameters.coefficients: expected 2 numbers", ERR_INVALID},
-        {"[3.0,-1.0]", "[3.0]", "parameters.coefficients: expected 2 numbers", ERR_INVALID},
-        {"[3.0,-1.0]", "[3.0,-1.0,0.0]", "expected 2 numbers, one per feature, got 3", ERR_INVALID},
-        {"[3.0,-1.0]", "[3.0,null]", "parameters.coefficients[1]: byte", ERR_INVALID},
-        {"[3.0,-1.0]", "[3.0,[1.0]]", "parameters.coefficients[1]: byte", ERR_INVALID},
-        {"[3.0,-1.0]", "[1e400,1.0]", "parameters.coefficients[0]: byte", ERR_INVALID},
-        {"[3.0,-1.0]", "[3.0,-1.0", "parameters.coefficients: byte", ERR_INVALID},
+        {",1.0,2.0],", ",2.0],", "quantiles: expected null or rows of 32 numbers", ERR_INVALID},
+        {"[[1.0,", "[[[1.0],", "quantiles: expected null or rows", ERR_INVALID},
+        {",1.0,2.0],", ",1.0,0.5],", "quantiles[0]: expected finite, ascending", ERR_INVALID},
+        {",[" TENS("-3") ",4.0,1e+300]]", "]", "quantiles: expected 2 rows, one per feature, got 1",
+         ERR_INVALID},
+        {"\"a\":1", "\"a\":2", "map.directions[0]: expected two different inputs below 2",
+         ERR_INVALID},
+        {"\"a\":1", "\"a\":0", "map.directions[0]: expected two different inputs", ERR_INVALID},
+        {"\"a\":1", "\"a\":-1", "map.directions[0].a: byte", ERR_INVALID},
+        {"[0.5,0.0,1.5]", "[0.5,0.0]", "map.scales: expected 3 numbers", ERR_INVALID},
+        {"[0.5,0.0,1.5]", "[0.5,0.0,-1.5]", "map.scales[2]: expected a finite number >= 0",
+         ERR_INVALID},
+        {"[0.5,0.0,1.5]", "[0.5,0.0,null]", "map.scales[2]: byte", ERR_INVALID},
+        {"-1.0001", "null", "map.centres[1]: byte", ERR_INVALID},
+        {"-1.0001", "[1.0]", "map.centres[1]: byte", ERR_INVALID},
+        {"-1.0001", "1e309", "map.centres[1]: byte", ERR_INVALID},
+        {",3.0]", "]", "map.centres: expected 2 numbers per centre, got 5 in all", ERR_INVALID},
+        {",3.0]", ",3.0,1.0,2.0]", "parameters.coefficients: expected 4 numbers, one per centre",
+         ERR_INVALID},
+        {"[3.0,-1.0,0.25]", "[]", "parameters.coefficients: expected 3 numbers", ERR_INVALID},
+        {"[3.0,-1.0,0.25]", "[3.0]", "parameters.coefficients: expected 3 numbers", ERR_INVALID},
+        {"[3.0,-1.0,0.25]", "[3.0,-1.0,0.0,1.0]", "expected 3 numbers, one per centre, got 4",
+         ERR_INVALID},
+        {"[3.0,-1.0,0.25]", "[3.0,null,1.0]", "parameters.coefficients[1]: byte", ERR_INVALID},
+        {"[3.0,-1.0,0.25]", "[3.0,[1.0]]", "parameters.coefficients[1]: byte", ERR_INVALID},
+        {"[3.0,-1.0,0.25]", "[1e400,1.0]", "parameters.coefficients[0]: byte", ERR_INVALID},
+        {"[3.0,-1.0,0.25]", "[3.0,-1.0", "parameters.coefficients: byte", ERR_INVALID},
+        {"0.125,", "", "residual.coefficients: expected 3 numbers", ERR_INVALID},
+        {"0.0625", "0.0", "interval.floor: expected a number > 0", ERR_INVALID},
+        {"0.75,3.5", "3.5,0.75", "interval.scores[2]: expected finite, ascending", ERR_INVALID},
+        {"\"r2\":0.125", "\"r2\":1.5", "card.linear", ERR_INVALID},
         {"18446744073709551615", "18446744073709551616", "card.rows: byte", ERR_INVALID},
         {"18446744073709551615", "-1", "card.rows: byte", ERR_INVALID},
         {"18446744073709551615", "1.5", "card.rows: byte", ERR_INVALID},
@@ -446,13 +609,14 @@ static void dates_and_names_of_the_longest_length_fit(void **state)
 
 /* ---- bounds ---- */
 
-/* good with the array of `member` holding count copies of element. */
-static char *with_long_array(const char *old, const char *key, const char *element, size_t count)
+/* good with the array `old` replaced by one that holds count copies of element. */
+static char *with_long_array(const char *old, const char *element, size_t count)
 {
     const char *at = strstr(good, old);
-    size_t n = strlen(good) + strlen(key) + count * (strlen(element) + 1) + 16;
+    assert_non_null(at);
+    size_t n = strlen(good) + count * (strlen(element) + 1) + 16;
     char *body = malloc(n);
-    char *p = body + sprintf(body, "%.*s%s[", (int)(at - good), good, key);
+    char *p = body + sprintf(body, "%.*s[", (int)(at - good), good);
     for (size_t i = 0; i < count; i++)
         p += sprintf(p, "%s%s", i > 0 ? "," : "", element);
     (void)sprintf(p, "]%s", at + strlen(old));
@@ -462,12 +626,35 @@ static char *with_long_array(const char *old, const char *key, const char *eleme
 static void load_refuses_huge_counts_before_allocating(void **state)
 {
     (void)state;
-    static const char *const coefficients = "\"coefficients\":[3.0,-1.0]";
-    char *body = with_long_array(coefficients, "\"coefficients\":", "0", MODEL_FEATURES_MAX + 1);
-    assert_refused(body, ERR_TOO_LARGE, "parameters.coefficients: expected at most 4096 elements");
-    free(body);
-    body = with_long_array(coefficients, "\"coefficients\":", "0", 4000000);
-    assert_refused(body, ERR_TOO_LARGE, "parameters.coefficients");
+    static const struct {
+        const char *array, *element;
+        size_t most;
+        const char *path;
+    } cases[] = {
+        {"[3.0,-1.0,0.25]", "0", KERNEL_CENTRES_MAX, "parameters.coefficients"},
+        {"[0.0,0.125,-2.0]", "0", KERNEL_CENTRES_MAX, "residual.coefficients"},
+        {"[0.0,0.75,3.5]", "0", MODEL_SCORES_MAX, "interval.scores"},
+        {"[0.5,0.0,1.5]", "0", MODEL_FEATURES_MAX + KERNEL_DIRECTIONS_MAX, "map.scales"},
+        {"[0.1234,-1.0001,-0.0,2.5,1.0,3.0]", "0", KERNEL_NUMBERS_MAX, "map.centres"},
+        {"[{\"a\":1,\"b\":0,\"difference\":true}]", "{}", KERNEL_DIRECTIONS_MAX, "map.directions"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char part[128];
+        char *body = with_long_array(cases[i].array, cases[i].element, cases[i].most + 1);
+        (void)snprintf(part, sizeof part, ": %s: expected at most %zu elements", cases[i].path,
+                       cases[i].most);
+        assert_refused(body, ERR_TOO_LARGE, part);
+        free(body);
+    }
+}
+
+static void load_refuses_too_many_centres(void **state)
+{
+    (void)state;
+    /* Two features: as many numbers as there may be, but twice as many centres as those. */
+    char *body =
+        with_long_array("[0.1234,-1.0001,-0.0,2.5,1.0,3.0]", "0", 4 * (size_t)KERNEL_CENTRES_MAX);
+    assert_refused(body, ERR_TOO_LARGE, "map.centres: expected 1 to 16384, got 32768");
     free(body);
 }
 
@@ -855,6 +1042,8 @@ static void write_that_breaks_off_keeps_the_old_file(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(load_reads_every_member),
+    cmocka_unit_test(load_reads_every_part_of_a_kernel_model),
+    cmocka_unit_test(load_takes_null_for_what_a_model_can_do_without),
     cmocka_unit_test(save_writes_the_very_bytes_that_were_loaded),
     cmocka_unit_test(saved_numbers_come_back_bit_by_bit),
     cmocka_unit_test(missing_member_is_named),
@@ -865,6 +1054,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(later_format_is_recognised_before_its_members),
     cmocka_unit_test(dates_and_names_of_the_longest_length_fit),
     cmocka_unit_test(load_refuses_huge_counts_before_allocating),
+    cmocka_unit_test(load_refuses_too_many_centres),
     cmocka_unit_test(load_refuses_a_long_list_of_features),
     cmocka_unit_test(load_refuses_a_huge_name_before_copying_it),
     cmocka_unit_test(load_refuses_deep_nesting_in_what_it_ignores),
