@@ -102,13 +102,13 @@ static bool check_sets(const struct kernel_map *map, struct error *err)
     unsigned owner[EXPLAIN_KERNEL_INPUTS_MAX];
     if (map->inputs > EXPLAIN_KERNEL_INPUTS_MAX)
         return error_set(err, ERR_UNSUPPORTED,
-                         "explain: expected a kernel model of at most %d inputs, got %zu",
+                         "expected a kernel model of at most %d inputs, got %zu",
                          EXPLAIN_KERNEL_INPUTS_MAX, map->inputs);
     find_sets(map, owner);
     for (unsigned j = 0; j < map->inputs; j++)
         if (count_owned(owner, map->inputs, j) > EXPLAIN_SET_MAX)
             return error_set(err, ERR_UNSUPPORTED,
-                             "explain: expected at most %d inputs connected by directions, got %zu",
+                             "expected at most %d inputs connected by directions, got %zu",
                              EXPLAIN_SET_MAX, count_owned(owner, map->inputs, j));
     return true;
 }
@@ -117,9 +117,8 @@ bool explainer_supports(const struct model *model, struct error *err)
 {
     const struct model_parts *parts = &model->parts;
     if (parts->quantiles == NULL)
-        return error_set(
-            err, ERR_UNSUPPORTED,
-            "explain: expected a model with quantiles of its features, got one without");
+        return error_set(err, ERR_UNSUPPORTED,
+                         "expected a model with quantiles of its features, got one without");
     return parts->kind != MODEL_KERNEL || check_sets(&parts->kernel, err);
 }
 

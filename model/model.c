@@ -373,23 +373,32 @@ const struct model_card *model_card(const struct model *model)
 
 /* ---- what it says ---- */
 
-static double predict_linear(const struct model_parts *parts, const double *x)
+static double linear_value(const struct model_parts *parts, const struct model_function *function,
+                           const double *x)
 {
-    double sum = parts->prediction.intercept;
+    double sum = function->intercept;
     for (size_t j = 0; j < parts->feature_count; j++)
-        sum += parts->prediction.coefficients[j] *
-               transform_value(&parts->features[j].transform, x[j]);
+        sum += function->coefficients[j] * transform_value(&parts->features[j].transform, x[j]);
     return sum;
 }
 
-static double predict_kernel(const struct model *model, const double *x)
+static double kernel_value(const struct model *model, const struct model_function *function,
+                           const double *x)
 {
     const struct model_parts *parts = &model->parts;
     double u[MODEL_FEATURES_MAX];
     for (size_t j = 0; j < parts->feature_count; j++)
         u[j] = transform_value(&parts->features[j].transform, x[j]);
-    return parts->prediction.intercept +
-           kernel_sum(model->kernel, u, parts->prediction.coefficients);
+    return function->intercept + kernel_sum(model->kernel, u, function->coefficients);
+}
+
+double model_function_value(const struct model *model, const struct model_function *function,
+                            const double *x)
+{
+    if (function->coefficient_count == 0)
+        return function->intercept;
+    return model->parts.kind == MODEL_KERNEL ? kernel_value(model, function, x)
+                                             : linear_value(&model->parts, function, x);
 }
 
 double model_row_ns(const struct model *model)
@@ -404,6 +413,5 @@ double model_row_ns(const struct model *model)
 void model_predict(const struct model *model, size_t rows, const double *x, double *y)
 {
     for (size_t i = 0; i < rows; i++, x += model->parts.feature_count)
-        y[i] = model->parts.kind == MODEL_KERNEL ? predict_kernel(model, x)
-                                                 : predict_linear(&model->parts, x);
+        y[i] = model_function_value(model, &model->parts.prediction, x);
 }

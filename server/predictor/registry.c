@@ -4,12 +4,18 @@
 #include "model/model_file.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 enum { MODELS_MAX = 1 };
+
+struct lazy_explainer {
+    pthread_mutex_t lock;
+    struct explainer *made; /* under the lock; immutable once there */
+};
 
 struct registry {
     struct telemetry *telemetry;
@@ -25,8 +31,28 @@ struct registry *registry_new(struct telemetry *telemetry)
     return registry;
 }
 
+static struct lazy_explainer *lazy_explainer_new(void)
+{
+    struct lazy_explainer *lazy = calloc(1, sizeof *lazy);
+    if (lazy != NULL && pthread_mutex_init(&lazy->lock, NULL) != 0) {
+        free(lazy);
+        lazy = NULL;
+    }
+    return lazy;
+}
+
+static void lazy_explainer_free(struct lazy_explainer *lazy)
+{
+    if (lazy == NULL)
+        return;
+    explainer_free(lazy->made);
+    (void)pthread_mutex_destroy(&lazy->lock);
+    free(lazy);
+}
+
 static void clear_served(struct served *served)
 {
+    lazy_explainer_free(served->explainer);
     telemetry_model_free(served->telemetry);
     model_free(served->model);
 }
@@ -76,7 +102,8 @@ bool registry_load(struct registry *registry, const char *path, const char *name
                    name != NULL ? name : model_name(model));
     served->model = model;
     served->telemetry = telemetry_model_new(registry->telemetry, served->name, model);
-    if (served->telemetry == NULL) {
+    served->explainer = lazy_explainer_new();
+    if (served->telemetry == NULL || served->explainer == NULL) {
         clear_served(served);
         return error_set(err, ERR_NO_MEMORY, "%s: out of memory", path);
     }
@@ -92,6 +119,17 @@ const struct served *registry_find(const struct registry *registry, struct span 
             return served;
     }
     return NULL;
+}
+
+const struct explainer *registry_explainer(const struct served *served, struct error *err)
+{
+    struct lazy_explainer *lazy = served->explainer;
+    (void)pthread_mutex_lock(&lazy->lock);
+    if (lazy->made == NULL)
+        lazy->made = explainer_new(served->model, err);
+    const struct explainer *made = lazy->made;
+    (void)pthread_mutex_unlock(&lazy->lock);
+    return made;
 }
 
 const struct served *registry_at(const struct registry *registry, size_t i)

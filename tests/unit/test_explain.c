@@ -521,8 +521,7 @@ static void the_widest_kernel_adds_up_and_a_wider_one_is_refused(void **state)
     model = make_wide(EXPLAIN_KERNEL_INPUTS_MAX + 1, 2, 0.5, true);
     assert_null(explainer_new(model, &err));
     assert_int_equal(err.code, ERR_UNSUPPORTED);
-    assert_string_equal(err.message,
-                        "explain: expected a kernel model of at most 256 inputs, got 257");
+    assert_string_equal(err.message, "expected a kernel model of at most 256 inputs, got 257");
     model_free(model);
 }
 
@@ -540,8 +539,7 @@ static void the_largest_set_adds_up_and_a_larger_one_is_refused(void **state)
     model = make_wide(EXPLAIN_SET_MAX + 1, EXPLAIN_SET_MAX + 1, 0.1, true);
     assert_null(explainer_new(model, &err));
     assert_int_equal(err.code, ERR_UNSUPPORTED);
-    assert_string_equal(err.message,
-                        "explain: expected at most 32 inputs connected by directions, got 33");
+    assert_string_equal(err.message, "expected at most 32 inputs connected by directions, got 33");
     model_free(model);
 }
 
@@ -569,8 +567,8 @@ static void a_model_without_quantiles_is_refused(void **state)
     assert_false(explainer_supports(model, &err));
     assert_null(explainer_new(model, &err));
     assert_int_equal(err.code, ERR_UNSUPPORTED);
-    assert_string_equal(
-        err.message, "explain: expected a model with quantiles of its features, got one without");
+    assert_string_equal(err.message,
+                        "expected a model with quantiles of its features, got one without");
     model_free(model);
     explainer_free(NULL);
 }
