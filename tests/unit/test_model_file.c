@@ -566,7 +566,7 @@ static void bad_value_is_named(void **state)
          "card.date: expected a string of at most 31", ERR_INVALID},
         {"Haswell", "12345678901234567890123456789012",
          "card.kernel: expected a string of at most 31", ERR_INVALID},
-        {"0.1", "-0.1", "card.penalty", ERR_INVALID},
+        {":0.1,", ":-0.1,", "card.penalty", ERR_INVALID},
         {"\"threads\":4", "\"threads\":4294967296", "card.threads: byte", ERR_INVALID},
         {"\"mae\":0.5", "\"mae\":-0.5", "card.leave_one_out", ERR_INVALID},
         {"\"r2\":0.25", "\"r2\":1.25", "card.leave_one_out", ERR_INVALID},
