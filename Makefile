@@ -206,6 +206,9 @@ cover: deps-test ## line coverage of the tests
 	@cd build/cover && find . -name '*.gcda' -not -path './tests/*' -exec gcov -r -s $(CURDIR) {} + 2>/dev/null | \
 	    awk '/^Lines executed/ {line = $$0} END {print "total: " line}'
 
+build/bench_explain: $(B)/tests/bench/bench_explain.o $(LIB)
+	$(CC) $(LDFLAGS) $^ $(LIBS_serve) -o $@
+
 # ---- housekeeping ----
 
 PREFIX ?= /usr/local
