@@ -34,7 +34,8 @@ static bool put_rows(void *ctx, uint64_t first, size_t rows, const double *x, st
         interval_half_widths(p->model, p->score, rows, x, p->half);
     for (size_t i = 0; i < rows; i++) {
         if (!cmd_check_finite(p->y[i], "prediction", first + i, err) ||
-            (p->interval && !cmd_check_finite(fabs(p->y[i]) + p->half[i], "interval", first + i, err)))
+            (p->interval &&
+             !cmd_check_finite(fabs(p->y[i]) + p->half[i], "interval", first + i, err)))
             return false;
         for (size_t j = 0; j < model_feature_count(p->model); j++)
             cmd_put_number(*x++, ',');

@@ -384,7 +384,7 @@ static bool make_factor(struct explainer *e, const unsigned *owner, const size_t
 static bool make_kernel(struct explainer *e, struct error *err)
 {
     const struct model_parts *parts = &e->model->parts;
-    unsigned owner[EXPLAIN_KERNEL_INPUTS_MAX];
+    unsigned owner[EXPLAIN_KERNEL_INPUTS_MAX] = {0};
     size_t player[EXPLAIN_KERNEL_INPUTS_MAX], centres = parts->kernel.centre_count;
     find_sets(&parts->kernel, owner);
     e->padded = (centres + BLOCK - 1) / BLOCK * BLOCK;

@@ -374,12 +374,14 @@ static void answer_small(struct api_call *call)
 static size_t charge_per_byte(const struct api_call *call)
 {
     const struct model *model = call->served->model;
-    size_t features = model_feature_count(model), names = 0;
+    size_t longest = 0;
     if (call->route != ROUTE_EXPLAIN)
         return CHARGE_PER_BYTE;
-    for (size_t j = 0; j < features; j++)
-        names += strlen(model_feature_name(model, j));
-    return CHARGE_PER_BYTE + (names / features + ATTRIBUTION_BYTES) / NUMBER_BYTES;
+    for (size_t j = 0; j < model_feature_count(model); j++) {
+        size_t n = strlen(model_feature_name(model, j));
+        longest = n > longest ? n : longest;
+    }
+    return CHARGE_PER_BYTE + (longest + ATTRIBUTION_BYTES) / NUMBER_BYTES;
 }
 
 static bool charge(struct api_call *call)
