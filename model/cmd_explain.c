@@ -26,19 +26,20 @@ static void put_header(void *ctx)
 static bool put_rows(void *ctx, uint64_t first, size_t rows, const double *x, struct error *err)
 {
     struct explaining *e = ctx;
+    size_t players = explainer_player_count(e->explainer);
     const double *next = e->attributions;
     model_predict(e->model, rows, x, e->y);
     if (!explainer_run(e->explainer, rows, x, e->attributions, err))
         return false;
-    for (size_t i = 0; i < rows; i++) {
+    for (size_t i = 0; i < rows; i++, next += players) {
         if (!cmd_check_finite(e->y[i], "prediction", first + i, err))
             return false;
-        cmd_put_number(explainer_base(e->explainer), ',');
-        for (size_t k = 0; k < explainer_player_count(e->explainer); k++, next++) {
-            if (!cmd_check_finite(*next, "attribution", first + i, err))
+        for (size_t k = 0; k < players; k++)
+            if (!cmd_check_finite(next[k], "attribution", first + i, err))
                 return false;
-            cmd_put_number(*next, ',');
-        }
+        cmd_put_number(explainer_base(e->explainer), ',');
+        for (size_t k = 0; k < players; k++)
+            cmd_put_number(next[k], ',');
         cmd_put_number(e->y[i], '\n');
     }
     return true;

@@ -17,8 +17,8 @@ enum {
     DRAWN_MAX = 3, /* inputs whose quantiles are combined in every way */
 };
 
-/* Largest exponent kept as a factor of a product: exp(600) is finite, and so is any product of one with
- * what exp(+-infinity) becomes. */
+/* Largest exponent of a centre's side: exp(+-600) is neither 0 nor infinite, so its product with a row's
+ * side, which may be either, is no NaN. */
 static const double exponent_max = 600;
 
 /* A column of the kernel, at every centre: d is u_a, u_a + u_b or u_a - u_b. */
