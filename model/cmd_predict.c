@@ -65,14 +65,21 @@ static bool predict_all(const struct model *model, struct dataset *ds, struct er
         return error_set(err, ERR_NO_MEMORY, "out of memory");
     double *y = x + MODEL_BLOCK_ROWS * features;
     bool ok = true;
+    size_t clipped = 0;
     while (ok && rows == MODEL_BLOCK_ROWS) {
         uint64_t first = dataset_rows(ds);
         ok = dataset_read(ds, MODEL_BLOCK_ROWS, x, &rows, err);
         if (!ok)
             break;
         model_predict(model, rows, x, y);
+        clipped += model_clipped(model, rows, x);
         ok = put_rows(features, first, rows, x, y, err);
     }
+    if (ok && clipped > 0)
+        (void)fprintf(stderr,
+                      "ridge predict: %zu values of %llu rows lay outside the range that the "
+                      "model keeps and were clipped to it\n",
+                      clipped, (unsigned long long)dataset_rows(ds));
     free(x);
     return ok;
 }

@@ -117,8 +117,8 @@ static const struct pass {
 } passes[KERNEL_PASS_COUNT] = {
     [KERNEL_BASELINE] = {row_baseline, sum_baseline, FMA_IS_FAST ? 1 : 2000, 0.15},
 #if defined(__x86_64__)
-    [KERNEL_AVX2] = {row_avx2, sum_avx2, 0.60, 0.075},
-    [KERNEL_AVX512] = {row_avx512, sum_avx512, 0.30, 0.055},
+    [KERNEL_AVX2] = {row_avx2, sum_avx2, 0.65, 0.085},
+    [KERNEL_AVX512] = {row_avx512, sum_avx512, 0.35, 0.06},
 #endif
 };
 
