@@ -79,6 +79,7 @@ void cmd_help(const struct command *command, FILE *out);
 
 /* What a command does with the rows of a file. */
 struct cmd_rows {
+    const char *command;
     void *ctx;
     /* Writes the header, once the file is known to have the model's features. */
     void (*header)(void *ctx);
@@ -87,7 +88,8 @@ struct cmd_rows {
 };
 
 /* Hands the model's features of all rows of a file ("-": standard input) on, at most MODEL_BLOCK_ROWS
- * at a time, so that neither memory nor the first line out waits for the last line in. */
+ * at a time, so that neither memory nor the first line out waits for the last line in. Says on stderr
+ * how many values the model clipped. */
 bool cmd_each_block(const struct model *model, const char *path, const struct cmd_rows *rows,
                     struct error *err) MUST_CHECK;
 

@@ -54,7 +54,8 @@ static bool explain_all(struct explaining *e, const char *path, struct error *er
     e->attributions = calloc(MODEL_BLOCK_ROWS * players, sizeof *e->attributions);
     if (e->attributions == NULL)
         return error_set(err, ERR_NO_MEMORY, "out of memory");
-    return cmd_each_block(e->model, path, &(struct cmd_rows){e, put_header, put_rows}, err);
+    return cmd_each_block(e->model, path, &(struct cmd_rows){"explain", e, put_header, put_rows},
+                          err);
 }
 
 static int run(const struct cmd_options *o, struct error *err)

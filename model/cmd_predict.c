@@ -62,7 +62,8 @@ static int run(const struct cmd_options *o, struct error *err)
     struct model *model = model_load_path(o->model, err);
     struct predicting p = {.model = model};
     bool ok = model != NULL && read_interval(&p, o->interval, err) &&
-              cmd_each_block(model, o->data, &(struct cmd_rows){&p, put_header, put_rows}, err);
+              cmd_each_block(model, o->data,
+                             &(struct cmd_rows){"predict", &p, put_header, put_rows}, err);
     model_free(model);
     return ok ? CMD_OK : CMD_FAILED;
 }

@@ -41,14 +41,21 @@ bool cmd_check_finite(double value, const char *what, uint64_t row, struct error
 static bool read_blocks(const struct model *model, struct dataset *ds, const struct cmd_rows *rows,
                         struct error *err)
 {
-    size_t n = MODEL_BLOCK_ROWS;
+    size_t n = MODEL_BLOCK_ROWS, clipped = 0;
     double *x = calloc(MODEL_BLOCK_ROWS * model_feature_count(model), sizeof *x);
     bool ok = x != NULL || error_set(err, ERR_NO_MEMORY, "out of memory");
     while (ok && n == MODEL_BLOCK_ROWS) {
         uint64_t first = dataset_rows(ds) + 1;
         ok = dataset_read(ds, MODEL_BLOCK_ROWS, x, &n, err) &&
              rows->block(rows->ctx, first, n, x, err);
+        clipped += ok ? model_clipped(model, n, x) : 0;
     }
+    if (ok && clipped > 0)
+        (void)fprintf(
+            stderr,
+            "ridge %s: %zu values of %llu rows lay outside the range that the model keeps "
+            "and were clipped to it\n",
+            rows->command, clipped, (unsigned long long)dataset_rows(ds));
     free(x);
     return ok;
 }

@@ -401,13 +401,23 @@ double model_function_value(const struct model *model, const struct model_functi
                                              : linear_value(&model->parts, function, x);
 }
 
+/* Measured: a transform divides, and may take a logarithm. */
 double model_row_ns(const struct model *model)
 {
-    const struct kernel_map *map = &model->parts.kernel;
-    double columns = (double)(model->parts.feature_count + map->direction_count);
+    double features = (double)model->parts.feature_count;
     if (model->parts.kind == MODEL_LINEAR)
-        return 5 + 2 * columns;
-    return 5 + 20 * columns + (double)map->centre_count * (0.6 + 0.12 * columns);
+        return 5 + 2 * features;
+    return 20 + 15 * features + kernel_row_ns(model->kernel);
+}
+
+size_t model_clipped(const struct model *model, size_t rows, const double *x)
+{
+    const struct model_parts *parts = &model->parts;
+    size_t count = 0;
+    for (size_t i = 0; i < rows; i++, x += parts->feature_count)
+        for (size_t j = 0; j < parts->feature_count; j++)
+            count += transform_clips(&parts->features[j].transform, x[j]);
+    return count;
 }
 
 void model_predict(const struct model *model, size_t rows, const double *x, double *y)
