@@ -202,18 +202,17 @@ build/bench_start: $(B)/tests/bench/bench_start.o
 	$(CC) $(LDFLAGS) $^ -o $@
 
 bench-model: deps-bench ## the kernel model's speed beside scikit-learn's
-	@$(MAKE) --no-print-directory all build/bench_kernel
+	@$(MAKE) --no-print-directory all build/bench_kernel build/bench_explain
 	bash tests/bench/bench_model.sh
 build/bench_kernel: $(B)/tests/bench/bench_kernel.o $(LIB)
 	$(CC) $(LDFLAGS) $^ -lm -o $@
+build/bench_explain: $(B)/tests/bench/bench_explain.o $(LIB)
+	$(CC) $(LDFLAGS) $^ $(LIBS_serve) -o $@
 
 cover: deps-test ## line coverage of the tests
 	@$(MAKE) --no-print-directory VARIANT=cover run-tests
 	@cd build/cover && find . -name '*.gcda' -not -path './tests/*' -exec gcov -r -s $(CURDIR) {} + 2>/dev/null | \
 	    awk '/^Lines executed/ {line = $$0} END {print "total: " line}'
-
-build/bench_explain: $(B)/tests/bench/bench_explain.o $(LIB)
-	$(CC) $(LDFLAGS) $^ $(LIBS_serve) -o $@
 
 # ---- housekeeping ----
 

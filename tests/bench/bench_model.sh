@@ -20,7 +20,11 @@ prediction_speed() {
          { gsub("_", " ", $1); printf "  %s / ridge: %.1fx\n", $1, $2 / ours }' <(echo "$ours") <(echo "$theirs")
 }
 
-for section in ${SECTIONS:-prediction_speed}; do
+explanation_speed() {
+    taskset -c "$core" build/bench_explain
+}
+
+for section in ${SECTIONS:-prediction_speed explanation_speed}; do
     "$section"
     echo
 done
