@@ -184,7 +184,7 @@ fuzz-%:
 
 # ---- data, model, measurements ----
 
-.PHONY: data model bench cover
+.PHONY: data model bench bench-model cover
 data: ## fetch and split the California housing table into data/ (DATA= names a local copy)
 	sh model/data.sh "$(DATA)"
 
@@ -200,6 +200,14 @@ bench: deps-bench ## requests per second and CPU per request beside nginx, start
 	bash tests/bench/bench.sh
 build/bench_start: $(B)/tests/bench/bench_start.o
 	$(CC) $(LDFLAGS) $^ -o $@
+
+bench-model: deps-bench ## the kernel model's speed beside scikit-learn's
+	@$(MAKE) --no-print-directory all build/bench_kernel build/bench_explain
+	bash tests/bench/bench_model.sh
+build/bench_kernel: $(B)/tests/bench/bench_kernel.o $(LIB)
+	$(CC) $(LDFLAGS) $^ -lm -o $@
+build/bench_explain: $(B)/tests/bench/bench_explain.o $(LIB)
+	$(CC) $(LDFLAGS) $^ $(LIBS_serve) -o $@
 
 cover: deps-test ## line coverage of the tests
 	@$(MAKE) --no-print-directory VARIANT=cover run-tests

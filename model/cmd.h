@@ -13,6 +13,8 @@
 #define MODEL_CMD_H
 
 #include "base/error.h"
+#include "model/dataset.h"
+#include "model/model.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -40,7 +42,7 @@ struct cmd_options {
     const char *positional;
     const char *model, *champion, *data, *holdout_data, *target, *out;
     const char *name, *version, *unit, *date, *features, *penalty;
-    double max_mae, min_r2;
+    double max_mae, min_r2, interval;
     bool json;
     struct cmd_list drop;
 };
@@ -60,7 +62,7 @@ struct command {
     struct cmd_option options[CMD_OPTIONS_MAX];                       /* up to a NULL name */
 };
 
-extern const struct command cmd_train, cmd_validate, cmd_predict, cmd_inspect;
+extern const struct command cmd_train, cmd_validate, cmd_predict, cmd_explain, cmd_inspect;
 
 #define CMD_AT(member) offsetof(struct cmd_options, member)
 
@@ -72,5 +74,31 @@ bool cmd_parse(const struct command *command, int argc, char **argv, struct cmd_
 /* One line that begins "usage: ", and everything about the options. */
 void cmd_usage(const struct command *command, FILE *out);
 void cmd_help(const struct command *command, FILE *out);
+
+/* ---- rows in, rows out ---- */
+
+/* What a command does with the rows of a file. */
+struct cmd_rows {
+    const char *command;
+    void *ctx;
+    /* Writes the header, once the file is known to have the model's features. */
+    void (*header)(void *ctx);
+    /* x(rows, features); the first of them is row first of the file, counted from 1. */
+    bool (*block)(void *ctx, uint64_t first, size_t rows, const double *x, struct error *err);
+};
+
+/* Hands the model's features of all rows of a file ("-": standard input) on, at most MODEL_BLOCK_ROWS
+ * at a time, so that neither memory nor the first line out waits for the last line in. Says on stderr
+ * how many values the model clipped. */
+bool cmd_each_block(const struct model *model, const char *path, const struct cmd_rows *rows,
+                    struct error *err) MUST_CHECK;
+
+/* One field of a CSV line and what follows it: a name, in quotes where RFC 4180 asks for them, or a
+ * number in shortest round-trip form. */
+void cmd_put_name(const char *name, char end);
+void cmd_put_number(double value, char end);
+
+/* ERR_NUMERIC naming the row of the file unless the value is finite. */
+bool cmd_check_finite(double value, const char *what, uint64_t row, struct error *err) MUST_CHECK;
 
 #endif

@@ -1,93 +1,69 @@
-/* ridge predict: CSV to CSV in blocks of rows, so that neither memory nor the first line out waits for
- * the last line in. */
+/* ridge predict: the features, the interval if one is asked for, the prediction. */
 #include "model/cmd.h"
 
-#include "base/number.h"
+#include "model/interval.h"
 #include "model/model_file.h"
 #include "model/model_score.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
-/* Quotes where RFC 4180 asks for it. */
-static void put_name(const char *name)
+struct predicting {
+    const struct model *model;
+    bool interval;
+    double score; /* of the interval's level */
+    double y[MODEL_BLOCK_ROWS], half[MODEL_BLOCK_ROWS];
+};
+
+static void put_header(void *ctx)
 {
-    if (strpbrk(name, ",\"\r\n") == NULL) {
-        (void)fputs(name, stdout);
-        return;
+    const struct predicting *p = ctx;
+    for (size_t j = 0; j < model_feature_count(p->model); j++)
+        cmd_put_name(model_feature_name(p->model, j), ',');
+    if (p->interval) {
+        cmd_put_name("lower", ',');
+        cmd_put_name("upper", ',');
     }
-    (void)putchar('"');
-    for (; *name != '\0'; name++) {
-        if (*name == '"')
-            (void)putchar('"');
-        (void)putchar(*name);
-    }
-    (void)putchar('"');
+    cmd_put_name("prediction", '\n');
 }
 
-static void put_header(const struct model *model)
+static bool put_rows(void *ctx, uint64_t first, size_t rows, const double *x, struct error *err)
 {
-    for (size_t j = 0; j < model_feature_count(model); j++) {
-        put_name(model_feature_name(model, j));
-        (void)putchar(',');
-    }
-    (void)puts("prediction");
-}
-
-static void put_number(double value, char end)
-{
-    char text[NUMBER_TEXT_MAX + 1];
-    size_t n = number_write(text, value);
-    text[n++] = end;
-    (void)fwrite(text, 1, n, stdout);
-}
-
-static bool put_rows(size_t features, uint64_t first, size_t rows, const double *x, const double *y,
-                     struct error *err)
-{
+    struct predicting *p = ctx;
+    model_predict(p->model, rows, x, p->y);
+    if (p->interval)
+        interval_half_widths(p->model, p->score, rows, x, p->half);
     for (size_t i = 0; i < rows; i++) {
-        if (!isfinite(y[i]))
-            return error_set(err, ERR_NUMERIC, "row %llu: expected a finite prediction, got none",
-                             (unsigned long long)(first + i + 1));
-        for (size_t j = 0; j < features; j++)
-            put_number(*x++, ',');
-        put_number(y[i], '\n');
+        if (!cmd_check_finite(p->y[i], "prediction", first + i, err) ||
+            (p->interval &&
+             !cmd_check_finite(fabs(p->y[i]) + p->half[i], "interval", first + i, err)))
+            return false;
+        for (size_t j = 0; j < model_feature_count(p->model); j++)
+            cmd_put_number(*x++, ',');
+        if (p->interval) {
+            cmd_put_number(p->y[i] - p->half[i], ',');
+            cmd_put_number(p->y[i] + p->half[i], ',');
+        }
+        cmd_put_number(p->y[i], '\n');
     }
     return true;
 }
 
-static bool predict_all(const struct model *model, struct dataset *ds, struct error *err)
+static bool read_interval(struct predicting *p, double level, struct error *err)
 {
-    size_t features = model_feature_count(model), rows = MODEL_BLOCK_ROWS;
-    double *x = calloc(MODEL_BLOCK_ROWS * (features + 1), sizeof *x);
-    if (x == NULL)
-        return error_set(err, ERR_NO_MEMORY, "out of memory");
-    double *y = x + MODEL_BLOCK_ROWS * features;
-    bool ok = true;
-    while (ok && rows == MODEL_BLOCK_ROWS) {
-        uint64_t first = dataset_rows(ds);
-        ok = dataset_read(ds, MODEL_BLOCK_ROWS, x, &rows, err);
-        if (!ok)
-            break;
-        model_predict(model, rows, x, y);
-        ok = put_rows(features, first, rows, x, y, err);
-    }
-    free(x);
-    return ok;
+    p->interval = !isnan(level);
+    if (!p->interval || interval_score(p->model, level, &p->score, err))
+        return true;
+    error_prefix(err, "--interval");
+    return false;
 }
 
 static int run(const struct cmd_options *o, struct error *err)
 {
-    struct dataset *ds = NULL;
     struct model *model = model_load_path(o->model, err);
-    bool ok = model != NULL && (ds = dataset_new_path(o->data, CMD_ROWS_MAX, err)) != NULL &&
-              model_select(model, false, ds, err);
-    if (ok) {
-        put_header(model);
-        ok = predict_all(model, ds, err);
-    }
-    dataset_free(ds);
+    struct predicting p = {.model = model};
+    bool ok = model != NULL && read_interval(&p, o->interval, err) &&
+              cmd_each_block(model, o->data,
+                             &(struct cmd_rows){"predict", &p, put_header, put_rows}, err);
     model_free(model);
     return ok ? CMD_OK : CMD_FAILED;
 }
@@ -100,4 +76,6 @@ const struct command cmd_predict = {
         {"model", "FILE", "the artifact", CMD_TEXT, CMD_AT(model), true},
         {"data", "FILE", "CSV with the features by name; - is standard input", CMD_TEXT,
          CMD_AT(data), true},
+        {"interval", "LEVEL", "adds lower and upper: an interval that covers 0.9, say, of new rows",
+         CMD_NUMBER, CMD_AT(interval), false},
     }};

@@ -22,6 +22,7 @@
 
 enum {
     KERNEL_CENTRES_MAX = 16384,
+    KERNEL_INPUTS_MAX = 4096,
     KERNEL_NUMBERS_MAX = 1 << 23, /* centres * inputs */
     KERNEL_DIRECTIONS_MAX = 64,
     KERNEL_LANES = 8,
@@ -55,5 +56,20 @@ void kernel_row(const struct kernel *kernel, const double *u, double *out);
 
 /* sum_m coefficients[m] k(u, z_m); coefficients(padded). */
 double kernel_sum(const struct kernel *kernel, const double *u, const double *coefficients);
+
+/* Estimated nanoseconds of either. */
+double kernel_row_ns(const struct kernel *kernel);
+
+/* ---- for tests and measurements ---- */
+
+/* The versions of the pass, slowest first. A kernel takes the last that runs. */
+enum kernel_pass { KERNEL_BASELINE, KERNEL_AVX2, KERNEL_AVX512, KERNEL_PASS_COUNT };
+extern const char *const kernel_pass_words[KERNEL_PASS_COUNT];
+
+/* Whether this CPU has what the version needs. */
+bool kernel_pass_runs(enum kernel_pass pass);
+
+/* Has the kernel use that version, which must run here, before it is shared. */
+void kernel_set_pass(struct kernel *kernel, enum kernel_pass pass);
 
 #endif

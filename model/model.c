@@ -373,37 +373,55 @@ const struct model_card *model_card(const struct model *model)
 
 /* ---- what it says ---- */
 
-static double predict_linear(const struct model_parts *parts, const double *x)
+static double linear_value(const struct model_parts *parts, const struct model_function *function,
+                           const double *x)
 {
-    double sum = parts->prediction.intercept;
+    double sum = function->intercept;
     for (size_t j = 0; j < parts->feature_count; j++)
-        sum += parts->prediction.coefficients[j] *
-               transform_value(&parts->features[j].transform, x[j]);
+        sum += function->coefficients[j] * transform_value(&parts->features[j].transform, x[j]);
     return sum;
 }
 
-static double predict_kernel(const struct model *model, const double *x)
+static double kernel_value(const struct model *model, const struct model_function *function,
+                           const double *x)
 {
     const struct model_parts *parts = &model->parts;
     double u[MODEL_FEATURES_MAX];
     for (size_t j = 0; j < parts->feature_count; j++)
         u[j] = transform_value(&parts->features[j].transform, x[j]);
-    return parts->prediction.intercept +
-           kernel_sum(model->kernel, u, parts->prediction.coefficients);
+    return function->intercept + kernel_sum(model->kernel, u, function->coefficients);
 }
 
+double model_function_value(const struct model *model, const struct model_function *function,
+                            const double *x)
+{
+    if (function->coefficient_count == 0)
+        return function->intercept;
+    return model->parts.kind == MODEL_KERNEL ? kernel_value(model, function, x)
+                                             : linear_value(&model->parts, function, x);
+}
+
+/* Measured: a transform divides, and may take a logarithm. */
 double model_row_ns(const struct model *model)
 {
-    const struct kernel_map *map = &model->parts.kernel;
-    double columns = (double)(model->parts.feature_count + map->direction_count);
+    double features = (double)model->parts.feature_count;
     if (model->parts.kind == MODEL_LINEAR)
-        return 5 + 2 * columns;
-    return 5 + 20 * columns + (double)map->centre_count * (0.6 + 0.12 * columns);
+        return 5 + 2 * features;
+    return 20 + 15 * features + kernel_row_ns(model->kernel);
+}
+
+size_t model_clipped(const struct model *model, size_t rows, const double *x)
+{
+    const struct model_parts *parts = &model->parts;
+    size_t count = 0;
+    for (size_t i = 0; i < rows; i++, x += parts->feature_count)
+        for (size_t j = 0; j < parts->feature_count; j++)
+            count += transform_clips(&parts->features[j].transform, x[j]);
+    return count;
 }
 
 void model_predict(const struct model *model, size_t rows, const double *x, double *y)
 {
     for (size_t i = 0; i < rows; i++, x += model->parts.feature_count)
-        y[i] = model->parts.kind == MODEL_KERNEL ? predict_kernel(model, x)
-                                                 : predict_linear(&model->parts, x);
+        y[i] = model_function_value(model, &model->parts.prediction, x);
 }

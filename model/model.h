@@ -54,8 +54,12 @@ const struct model_card *model_card(const struct model *model);
 double model_row_ns(const struct model *model);
 
 /* y(rows) from x(rows, features), row-major raw inputs, all finite. A row's result has the same bits
- * alone or in any batch. The results may be infinite or NaN if the arithmetic overflows; the caller
+ * alone or in any batch, and that of a kernel model on every CPU. The results may be infinite or NaN if the arithmetic overflows; the caller
  * checks. */
 void model_predict(const struct model *model, size_t rows, const double *x, double *y);
+
+/* How many of the values x(rows, features) lie outside the range that their feature's transform keeps,
+ * so that the prediction takes the nearest end of that range for them. */
+size_t model_clipped(const struct model *model, size_t rows, const double *x);
 
 #endif

@@ -72,6 +72,11 @@ struct model {
 /* Whether text can be a model's name or version; place is for the message. */
 bool model_check_identifier(const char *text, const char *place, struct error *err) MUST_CHECK;
 
+/* What a function of the model says about one raw row x(features); without coefficients its
+ * intercept. */
+double model_function_value(const struct model *model, const struct model_function *function,
+                            const double *x);
+
 /* Checks and copies the parts. Released with model_free. */
 struct model *model_new(const struct model_parts *parts, struct error *err) MUST_CHECK;
 

@@ -14,7 +14,7 @@
 #endif
 
 static const struct command *const commands[] = {&cmd_train, &cmd_validate, &cmd_predict,
-                                                 &cmd_inspect};
+                                                 &cmd_explain, &cmd_inspect};
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
 static const struct command *find_command(const char *name)

@@ -16,10 +16,12 @@
 #include <time.h>
 
 enum {
-    INLINE_NS = 100000,  /* requests estimated below this run on their worker */
-    BLOCK_NS = 200000,   /* most work of one block of a job */
-    CHARGE_FROM = 65536, /* smaller bodies are bounded by the requests in flight already */
-    CHARGE_PER_BYTE = 8, /* body, decoded rows, predictions, answer */
+    INLINE_NS = 100000,     /* requests estimated below this run on their worker */
+    BLOCK_NS = 200000,      /* most work of one block of a job */
+    CHARGE_FROM = 524288,   /* cheaper bodies are bounded by the requests in flight already */
+    CHARGE_PER_BYTE = 8,    /* body, decoded rows, predictions, answer */
+    NUMBER_BYTES = 2,       /* a number in a body takes at least that */
+    ATTRIBUTION_BYTES = 40, /* in memory and in the answer, beside its name */
     REQUEST_ID_MAX = 128,
 };
 
@@ -52,7 +54,11 @@ struct api_call {
     atomic_bool cancelled;
     size_t charged, rows_per_block;
     struct v1_request input;
-    double *y;
+    double *y;            /* (rows) */
+    double *half;         /* (rows), half widths of the intervals; NULL: not asked for */
+    double *attributions; /* (rows, players); NULL: not asked for */
+    const struct explainer *explainer;
+    atomic_bool starved; /* a block found no memory */
     uint64_t stage_started_ns;
     struct span id;
     struct error error;
@@ -250,6 +256,11 @@ static bool check_method(struct api_call *call, const struct route *route)
                      call->request->method_name.p);
 }
 
+static bool takes_rows(const struct api_call *call)
+{
+    return call->route == ROUTE_PREDICT || call->route == ROUTE_EXPLAIN;
+}
+
 static bool check_model(struct api_call *call, struct span name)
 {
     int shown = (int)(name.n < 128 ? name.n : 128);
@@ -260,8 +271,13 @@ static bool check_model(struct api_call *call, struct span name)
     enum api_lifecycle lifecycle = atomic_load(&call->api->lifecycle);
     /* While draining the model still answers; only the readiness route says otherwise. */
     bool ready = call->route == ROUTE_MODEL ? lifecycle == API_READY : lifecycle != API_STARTING;
-    return ready || error_set(&call->error, ERR_NOT_READY, "Model with name %.*s is not ready.",
-                              shown, name.p);
+    if (!ready)
+        return error_set(&call->error, ERR_NOT_READY, "Model with name %.*s is not ready.", shown,
+                         name.p);
+    if (call->route != ROUTE_EXPLAIN || explainer_supports(call->served->model, &call->error))
+        return true;
+    error_prefix(&call->error, "Model with name %.*s cannot explain", shown, name.p);
+    return false;
 }
 
 /* ---- the small routes ---- */
@@ -348,28 +364,38 @@ static void answer_small(struct api_call *call)
         answer_json(call, ready ? 200 : 503,
                     ready ? LITERAL("{\"ready\":true}") : LITERAL("{\"ready\":false}"));
         return;
-    case ROUTE_EXPLAIN:
-        (void)error_set(&call->error, ERR_UNSUPPORTED, "Model with name %s cannot explain.",
-                        call->served->name);
-        return;
     default:
         (void)error_set(&call->error, ERR_INTERNAL, "route %d has no answer", (int)call->route);
     }
 }
 
-/* ---- predict ---- */
+/* ---- predict and explain ---- */
+
+/* Every number of a body becomes an attribution with its name. */
+static size_t charge_per_byte(const struct api_call *call)
+{
+    const struct model *model = call->served->model;
+    size_t longest = 0;
+    if (call->route != ROUTE_EXPLAIN)
+        return CHARGE_PER_BYTE;
+    for (size_t j = 0; j < model_feature_count(model); j++) {
+        size_t n = strlen(model_feature_name(model, j));
+        longest = n > longest ? n : longest;
+    }
+    return CHARGE_PER_BYTE + (longest + ATTRIBUTION_BYTES) / NUMBER_BYTES;
+}
 
 static bool charge(struct api_call *call)
 {
     struct api *api = call->api;
-    size_t bytes = call->request->body.n, budget = api->config.memory_budget_bytes;
+    size_t budget = api->config.memory_budget_bytes, per_byte = charge_per_byte(call);
+    size_t bytes = call->request->body.n * per_byte;
     if (bytes < CHARGE_FROM)
         return true;
-    bytes *= CHARGE_PER_BYTE;
     if (bytes > budget)
         return error_set(&call->error, ERR_TOO_LARGE,
                          "body: expected at most %zu bytes within the memory budget, got %zu",
-                         budget / CHARGE_PER_BYTE, call->request->body.n);
+                         budget / per_byte, call->request->body.n);
     if (atomic_fetch_add(&api->charged, bytes) + bytes > budget) {
         atomic_fetch_sub(&api->charged, bytes);
         return error_set(&call->error, ERR_OVERLOADED,
@@ -381,33 +407,64 @@ static bool charge(struct api_call *call)
     return true;
 }
 
+/* count numbers for every row, or NULL and the error set. */
+static double *make_results(struct api_call *call, size_t count)
+{
+    double *results = arena_array(call->arena, call->input.rows * count, sizeof *results);
+    if (results == NULL)
+        (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
+    return results;
+}
+
 static void run_decode(struct api_call *call, size_t block)
 {
     (void)block;
     if (!v1_decode(call->request->body, call->served->model, call->api->config.max_rows,
-                   call->arena, &call->input, &call->error))
+                   call->arena, &call->input, &call->error) ||
+        (call->y = make_results(call, 1)) == NULL)
         return;
-    call->y = arena_array(call->arena, call->input.rows, sizeof *call->y);
-    if (call->y == NULL)
-        (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
+    if (call->route == ROUTE_PREDICT && call->input.interval)
+        call->half = make_results(call, 1);
+    if (call->route != ROUTE_EXPLAIN)
+        return;
+    call->explainer = served_explainer(call->served, &call->error);
+    if (call->explainer != NULL)
+        call->attributions = make_results(call, explainer_player_count(call->explainer));
+}
+
+static void run_explain(struct api_call *call, size_t first, size_t rows, const double *x)
+{
+    struct error err = {0};
+    size_t players = explainer_player_count(call->explainer);
+    if (!explainer_run(call->explainer, rows, x, call->attributions + first * players, &err))
+        atomic_store_explicit(&call->starved, true, memory_order_relaxed);
 }
 
 static void run_predict(struct api_call *call, size_t block)
 {
+    const struct model *model = call->served->model;
     size_t first = block * call->rows_per_block, rows = call->input.rows - first;
+    const double *x = call->input.x + first * model_feature_count(model);
     if (rows > call->rows_per_block)
         rows = call->rows_per_block;
-    if (!atomic_load_explicit(&call->cancelled, memory_order_relaxed))
-        model_predict(call->served->model, rows,
-                      call->input.x + first * model_feature_count(call->served->model),
-                      call->y + first);
+    if (atomic_load_explicit(&call->cancelled, memory_order_relaxed))
+        return;
+    model_predict(model, rows, x, call->y + first);
+    if (call->half != NULL)
+        interval_half_widths(model, call->input.interval_score, rows, x, call->half + first);
+    if (call->attributions != NULL)
+        run_explain(call, first, rows, x);
 }
 
 static void run_encode(struct api_call *call, size_t block)
 {
     struct span body;
+    size_t rows = call->input.rows;
     (void)block;
-    if (v1_encode(call->y, call->input.rows, call->arena, &body, &call->error))
+    if (call->attributions != NULL
+            ? v1_encode_explanations(call->explainer, call->y, call->attributions, rows,
+                                     call->arena, &body, &call->error)
+            : v1_encode(call->y, call->half, rows, call->arena, &body, &call->error))
         answer_json(call, 200, body);
 }
 
@@ -434,8 +491,11 @@ static void describe(struct api_call *call, struct job *job)
 /* After a stage's blocks have run: observe it and move on. */
 static void advance(struct api_call *call)
 {
-    static const enum telemetry_stage observed[] = {STAGE_PREPROCESS, STAGE_PREDICT,
-                                                    STAGE_POSTPROCESS};
+    const enum telemetry_stage observed[] = {
+        STAGE_PREPROCESS, call->route == ROUTE_EXPLAIN ? STAGE_EXPLAIN : STAGE_PREDICT,
+        STAGE_POSTPROCESS};
+    if (atomic_load_explicit(&call->starved, memory_order_relaxed))
+        (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
     bool failed = call->error.code != ERR_NONE;
     /* As in KServe, preprocess is observed for every request that reached the model, the rest only
      * when it succeeded. */
@@ -444,18 +504,24 @@ static void advance(struct api_call *call)
     call->stage = failed ? STAGE_FINISHED : call->stage + 1;
 }
 
+static double row_ns(const struct api_call *call)
+{
+    const struct model *model = call->served->model;
+    return model_row_ns(model) + (call->route == ROUTE_EXPLAIN ? explain_row_ns(model) : 0);
+}
+
 static bool is_cheap(const struct api_call *call)
 {
     size_t features = model_feature_count(call->served->model);
     double bytes = (double)call->request->body.n;
     /* A number takes at least two bytes; eight is what real rows come to. */
     double rows = 1 + bytes / (8.0 * (double)features);
-    return bytes + rows * model_row_ns(call->served->model) < INLINE_NS;
+    return bytes + rows * row_ns(call) < INLINE_NS;
 }
 
-static void start_predict(struct api_call *call)
+static void start_rows(struct api_call *call)
 {
-    double rows = BLOCK_NS / model_row_ns(call->served->model);
+    double rows = BLOCK_NS / row_ns(call);
     call->rows_per_block = rows < 1 ? 1 : rows > 1e6 ? 1000000 : (size_t)rows;
     call->inplace = is_cheap(call);
     call->stage = STAGE_DECODING;
@@ -519,7 +585,7 @@ static bool admit(struct api_call *call)
         answer_status(call, request->fault, request->fault_text);
         return false;
     }
-    return call->route != ROUTE_PREDICT || charge(call);
+    return !takes_rows(call) || charge(call);
 }
 
 struct api_call *api_begin(struct api *api, enum api_surface surface, const struct request *request,
@@ -539,8 +605,8 @@ struct api_call *api_begin(struct api *api, enum api_surface surface, const stru
     telemetry_in_flight(api->config.telemetry, shard, 1);
     if (!admit(call))
         return call;
-    if (call->route == ROUTE_PREDICT)
-        start_predict(call);
+    if (takes_rows(call))
+        start_rows(call);
     else
         answer_small(call);
     return call;

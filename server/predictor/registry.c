@@ -63,8 +63,20 @@ void served_unpin(struct served *served)
     if (served == NULL || atomic_fetch_sub(&served->users, 1) > 1)
         return;
     telemetry_model_free(served->telemetry);
+    explainer_free(served->explainer);
+    (void)pthread_mutex_destroy(&served->explainer_lock);
     model_free(served->model);
     free(served);
+}
+
+const struct explainer *served_explainer(struct served *served, struct error *err)
+{
+    (void)pthread_mutex_lock(&served->explainer_lock);
+    if (served->explainer == NULL)
+        served->explainer = explainer_new(served->model, err);
+    const struct explainer *made = served->explainer;
+    (void)pthread_mutex_unlock(&served->explainer_lock);
+    return made;
 }
 
 void registry_free(struct registry *registry)
@@ -191,6 +203,7 @@ static struct served *make_served(struct registry *registry, struct model *model
     (void)snprintf(served->name, sizeof served->name, "%s", name);
     served->model = model;
     atomic_init(&served->users, 1);
+    (void)pthread_mutex_init(&served->explainer_lock, NULL);
     served->telemetry = telemetry_model_new(registry->telemetry, served->name, model);
     if (served->telemetry == NULL) {
         free(served);

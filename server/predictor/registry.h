@@ -6,7 +6,7 @@
  *          that is shared. The last who holds an old model frees it.
  * Does not: predict, count, or decide when to reload.
  * Threads: registry_load, registry_changed: the loader (main). registry_find, registry_at: the thread
- *          that owns the shard. served_pin, served_unpin: any.
+ *          that owns the shard. served_*: any.
  * Memory:  the registry owns models and series. A struct served is valid until its shard asks again,
  *          or for as long as it is pinned.
  * Errors:  registry_load: those of model_load_path, with the path named; what was served before is
@@ -16,9 +16,11 @@
 #define SERVER_PREDICTOR_REGISTRY_H
 
 #include "base/arena.h"
+#include "model/explain.h"
 #include "model/model.h"
 #include "server/predictor/telemetry.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 struct registry;
@@ -29,7 +31,9 @@ struct served {
     char name[SERVED_NAME_MAX + 1]; /* in the URL */
     struct model *model;
     struct telemetry_model *telemetry;
-    atomic_size_t users; /* the registry's */
+    pthread_mutex_t explainer_lock;
+    struct explainer *explainer; /* under its lock; NULL until the first explanation */
+    atomic_size_t users;         /* the registry's */
 };
 
 /* Serves path, an artifact or a folder, under name (NULL: the artifact's own); both are borrowed for
@@ -57,6 +61,10 @@ struct served *registry_find(struct registry *registry, unsigned shard, struct s
 
 /* The i-th served model, or NULL past the end. */
 struct served *registry_at(struct registry *registry, unsigned shard, size_t i);
+
+/* The model's explainer, made by the first who asks; later ones wait for it. As long-lived as served.
+ * ERR_UNSUPPORTED where the model cannot explain, ERR_NO_MEMORY. */
+const struct explainer *served_explainer(struct served *served, struct error *err) MUST_CHECK;
 
 /* Keeps a served model beyond its shard's next question. */
 void served_pin(struct served *served);

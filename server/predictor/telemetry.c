@@ -233,8 +233,7 @@ static bool make_model_series(struct telemetry_model *m, const char *name,
     for (size_t i = 0; i < GAUGE_COUNT; i++)
         ok = (m->gauges[i] = metrics_series(t->gauges[i], values)) != NULL && ok;
     for (size_t i = 0; i < STAGE_COUNT; i++)
-        if (i != STAGE_EXPLAIN)
-            ok = (m->stages[i] = metrics_series(t->stages[i], values)) != NULL && ok;
+        ok = (m->stages[i] = metrics_series(t->stages[i], values)) != NULL && ok;
     values[4] = model_kind(model);
     values[5] = model_sha256(model);
     return (m->info = metrics_series(t->info, values)) != NULL && ok;

@@ -18,7 +18,10 @@ enum { QUOTED_MAX = 40, QUOTED_SIZE = QUOTED_MAX + sizeof "...", PLACE_SIZE = 64
 #define UNRECOGNIZED "Unrecognized request format" /* KServe's words for what does not parse */
 #define WANTED       "expected a JSON object with \"instances\" or \"inputs\""
 
-/* What stands under one of the two names. */
+/* The members that are looked at; of the first two the later counts. */
+enum { INSTANCES, INPUTS, PARAMETERS, MEMBERS };
+
+/* What stands under one of their names. */
 struct candidate {
     const char *name;
     bool found, decoded;
@@ -513,15 +516,15 @@ static bool take(const struct decoder *d, struct json_reader *r, bool attempt,
     return candidate->decoded || json_skip(r, &candidate->text, err);
 }
 
-static struct candidate *find_candidate(struct candidate found[2], struct span name)
+static struct candidate *find_candidate(struct candidate found[MEMBERS], struct span name)
 {
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < MEMBERS; i++)
         if (strlen(found[i].name) == name.n && memcmp(found[i].name, name.p, name.n) == 0)
             return &found[i];
     return NULL;
 }
 
-static bool walk(const struct decoder *d, struct span body, struct candidate found[2],
+static bool walk(const struct decoder *d, struct span body, struct candidate found[MEMBERS],
                  struct error *err)
 {
     struct json_reader r;
@@ -536,7 +539,8 @@ static bool walk(const struct decoder *d, struct span body, struct candidate fou
         if (!unescape(d->arena, key, &name, err))
             return false;
         struct candidate *candidate = find_candidate(found, name);
-        if (!(candidate != NULL ? take(d, &r, !escaped, candidate, err)
+        bool rows = candidate != NULL && candidate != &found[PARAMETERS];
+        if (!(candidate != NULL ? take(d, &r, rows && !escaped, candidate, err)
                                 : json_skip(&r, &ignored, err)))
             return false;
     }
@@ -560,10 +564,10 @@ static bool refuse_body(struct span body, struct error *err)
 }
 
 /* The candidate that counts, or NULL. As in KServe the other one has to be a list as well. */
-static const struct candidate *choose(const struct candidate found[2], struct error *err)
+static const struct candidate *choose(const struct candidate found[MEMBERS], struct error *err)
 {
     const struct candidate *chosen = NULL;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = INSTANCES; i <= INPUTS; i++) {
         if (!found[i].found)
             continue;
         chosen = &found[i];
@@ -577,10 +581,77 @@ static const struct candidate *choose(const struct candidate found[2], struct er
     return chosen;
 }
 
+/* ---- parameters ---- */
+
+/* The last value of that name in an object, or NULL in *value. */
+static bool find_member(struct span object, const char *wanted, struct arena *arena,
+                        struct span *value, struct error *err)
+{
+    struct json_reader r;
+    struct span key, name, skipped;
+    bool more, escaped;
+    *value = (struct span){NULL, 0};
+    json_reader_init(&r, object.p, object.n);
+    if (!json_enter_object(&r, err))
+        return false;
+    while (json_next_member(&r, &more, &key, &escaped, err)) {
+        if (!more)
+            return true;
+        if (!unescape(arena, key, &name, err) || !json_skip(&r, &skipped, err))
+            return false;
+        if (name.n == strlen(wanted) && memcmp(name.p, wanted, name.n) == 0)
+            *value = skipped;
+    }
+    return false;
+}
+
+static bool read_level(struct span text, double *level, struct error *err)
+{
+    struct json_reader r;
+    enum json_kind kind;
+    const char *end;
+    json_reader_init(&r, text.p, text.n);
+    if (!json_peek(&r, &kind, err))
+        return false;
+    return kind == JSON_NUMBER
+               ? check_number(number_read_json(text.p, text.p + text.n, level, &end), text, "", err)
+               : error_set(err, ERR_INVALID, "expected a number, got %s", kind_name(kind));
+}
+
+static bool read_parameters(const struct decoder *d, struct span text, struct v1_request *out,
+                            struct error *err)
+{
+    struct json_reader r;
+    enum json_kind kind;
+    struct span value;
+    double level;
+    json_reader_init(&r, text.p, text.n);
+    if (!json_peek(&r, &kind, err))
+        return false;
+    if (kind == JSON_NULL)
+        return true;
+    if (kind != JSON_OBJECT)
+        return error_set(err, ERR_INVALID, "parameters: expected an object, got %s",
+                         kind_name(kind));
+    if (!find_member(text, "interval", d->arena, &value, err))
+        return false;
+    if (value.p == NULL)
+        return true;
+    out->interval = read_level(value, &level, err) &&
+                    interval_score(d->model, level, &out->interval_score, err);
+    if (!out->interval)
+        error_prefix(err, "parameters.interval");
+    return out->interval;
+}
+
 bool v1_decode(struct span body, const struct model *model, size_t max_rows, struct arena *arena,
                struct v1_request *out, struct error *err)
 {
-    struct candidate found[2] = {{.name = "instances"}, {.name = "inputs"}}; /* the last wins */
+    struct candidate found[MEMBERS] = {
+        [INSTANCES] = {.name = "instances"},
+        [INPUTS] = {.name = "inputs"},
+        [PARAMETERS] = {.name = "parameters"},
+    };
     struct decoder d = {.model = model,
                         .arena = arena,
                         .features = model_feature_count(model),
@@ -593,29 +664,96 @@ bool v1_decode(struct span body, const struct model *model, size_t max_rows, str
     const struct candidate *chosen = choose(found, err);
     if (chosen == NULL)
         return false;
-    if (chosen->decoded) {
-        *out = (struct v1_request){chosen->matrix.rows, chosen->matrix.data};
-        return true;
+    *out = (struct v1_request){chosen->matrix.rows, chosen->matrix.data, false, 0};
+    if (!chosen->decoded) {
+        d.member = chosen->name;
+        if (!read_rows(&d, chosen->text, err))
+            return false;
+        out->rows = d.rows;
+        out->x = d.x;
     }
-    d.member = chosen->name;
-    if (!read_rows(&d, chosen->text, err))
-        return false;
-    *out = (struct v1_request){d.rows, d.x};
+    return !found[PARAMETERS].found || read_parameters(&d, found[PARAMETERS].text, out, err);
+}
+
+/* ---- the answer ---- */
+
+/* Whether n numbers of each row are finite. */
+static bool check_finite(const double *values, size_t rows, size_t n, const char *what,
+                         struct error *err)
+{
+    for (size_t i = 0; i < rows * n; i++)
+        if (!isfinite(values[i]))
+            return error_set(err, ERR_INVALID,
+                             "row %zu: expected a finite %s, got one that overflows", i / n, what);
     return true;
 }
 
-bool v1_encode(const double *y, size_t rows, struct arena *arena, struct span *out,
-               struct error *err)
+static bool put_intervals(struct json_writer *w, const double *y, const double *half, size_t rows,
+                          struct error *err)
+{
+    json_key(w, "intervals");
+    json_begin_array(w);
+    for (size_t i = 0; i < rows; i++) {
+        const double ends[2] = {y[i] - half[i], y[i] + half[i]};
+        if (!isfinite(ends[0]) || !isfinite(ends[1]))
+            return error_set(err, ERR_INVALID,
+                             "row %zu: expected a finite interval, got one that overflows", i);
+        json_put_numbers(w, ends, 2);
+    }
+    json_end_array(w);
+    return true;
+}
+
+bool v1_encode(const double *y, const double *half, size_t rows, struct arena *arena,
+               struct span *out, struct error *err)
 {
     struct json_writer w;
-    for (size_t i = 0; i < rows; i++)
-        if (!isfinite(y[i]))
-            return error_set(err, ERR_INVALID,
-                             "row %zu: expected a finite prediction, got one that overflows", i);
+    if (!check_finite(y, rows, 1, "prediction", err))
+        return false;
     json_writer_init(&w, arena);
     json_begin_object(&w);
     json_key(&w, "predictions");
     json_put_numbers(&w, y, rows);
+    if (half != NULL && !put_intervals(&w, y, half, rows, err))
+        return false;
+    json_end_object(&w);
+    return json_writer_finish(&w, out) || no_memory(err);
+}
+
+static void put_explanation(struct json_writer *w, const struct explainer *explainer, double y,
+                            const double *attributions)
+{
+    json_begin_object(w);
+    json_key(w, "base");
+    json_put_number(w, explainer_base(explainer));
+    json_key(w, "prediction");
+    json_put_number(w, y);
+    json_key(w, "attributions");
+    json_begin_object(w);
+    for (size_t k = 0; k < explainer_player_count(explainer); k++) {
+        json_key(w, explainer_player_name(explainer, k));
+        json_put_number(w, attributions[k]);
+    }
+    json_end_object(w);
+    json_end_object(w);
+}
+
+bool v1_encode_explanations(const struct explainer *explainer, const double *y,
+                            const double *attributions, size_t rows, struct arena *arena,
+                            struct span *out, struct error *err)
+{
+    struct json_writer w;
+    size_t players = explainer_player_count(explainer);
+    if (!check_finite(y, rows, 1, "prediction", err) ||
+        !check_finite(attributions, rows, players, "attribution", err))
+        return false;
+    json_writer_init(&w, arena);
+    json_begin_object(&w);
+    json_key(&w, "explanations");
+    json_begin_array(&w);
+    for (size_t i = 0; i < rows; i++)
+        put_explanation(&w, explainer, y[i], attributions + i * players);
+    json_end_array(&w);
     json_end_object(&w);
     return json_writer_finish(&w, out) || no_memory(err);
 }

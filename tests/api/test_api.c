@@ -1,8 +1,10 @@
 /* The door without sockets: routing, order of checks, statuses, counting, resumable calls. What a body
  * may look like is in tests/unit/test_v1.c and tests/conformance. */
+#include "model/model_internal.h"
 #include "tests/support/plane.h"
 #include "tests/support/t.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,7 @@ static int teardown(void **state)
 }
 
 static const char predict_path[] = "/v1/models/plane:predict";
+static const char explain_path[] = "/v1/models/plane:explain";
 
 static struct span header_of(const struct response *response, const char *name)
 {
@@ -113,12 +116,44 @@ static void a_wrong_method_is_405_and_names_the_right_one(void **state)
     }
 }
 
-static void explain_is_501_until_the_model_can(void **state)
+static void explain_answers_base_prediction_and_attributions(void **state)
 {
     struct plane *p = *state;
-    assert_int_equal(plane_post(p, "/v1/models/plane:explain", "{\"instances\":[[1,2]]}")->status,
-                     501);
+    assert_answer(p, plane_post(p, explain_path, "{\"instances\":[[1,2]]}"), 200,
+                  "{\"explanations\":[{\"base\":1.0,\"prediction\":9.0,"
+                  "\"attributions\":{\"a\":2.0,\"b\":6.0}}]}");
     assert_int_equal(plane_post(p, "/v1/models/nope:explain", "{}")->status, 404);
+    const struct response *r = plane_post(p, explain_path, "{\"instances\":[[1e308,1e308]]}");
+    assert_answer(p, r, 400,
+                  "{\"error\":\"row 0: expected a finite prediction, got one that overflows\"}");
+}
+
+static void predict_answers_intervals_when_asked(void **state)
+{
+    struct plane *p = *state;
+    assert_answer(
+        p, plane_post(p, predict_path, "{\"instances\":[[1,2]],\"parameters\":{\"interval\":0.5}}"),
+        200, "{\"predictions\":[9.0],\"intervals\":[[7.75,10.25]]}");
+}
+
+static void a_model_that_cannot_explain_or_give_intervals_says_501(void **state)
+{
+    struct plane bare;
+    (void)state;
+    plane_init_with(&bare, plane_model_bare());
+    /* That is known before the body is looked at. */
+    assert_answer(&bare, plane_post(&bare, explain_path, "not json"), 501,
+                  "{\"error\":\"Model with name plane cannot explain: expected a model with "
+                  "quantiles of its features, got one without\"}");
+    assert_answer(
+        &bare,
+        plane_post(&bare, predict_path,
+                   "{\"instances\":[[1,2]],\"parameters\":{\"interval\":0.5}}"),
+        501,
+        "{\"error\":\"parameters.interval: expected a model that gives intervals, got one "
+        "that does not\"}");
+    assert_int_equal(plane_post(&bare, predict_path, "{\"instances\":[[1,2]]}")->status, 200);
+    plane_clear(&bare);
 }
 
 static void the_observer_answers_health_and_metrics_only(void **state)
@@ -241,6 +276,20 @@ static void more_rows_than_allowed_are_413(void **state)
     const struct response *r = plane_post(p, predict_path, body);
     assert_int_equal(r->status, 413);
     assert_contains(plane_text(p, r), "instances: expected at most 1000 rows");
+    assert_int_equal(plane_post(p, explain_path, body)->status, 413);
+    free(body);
+}
+
+static void an_explanation_needs_more_of_the_memory_budget(void **state)
+{
+    struct plane *p = *state;
+    size_t n = PLANE_BUDGET / 16;
+    char *body = malloc(n + 1);
+    assert_non_null(body);
+    memset(body, ' ', n);
+    body[n] = '\0';
+    assert_int_equal(plane_post(p, predict_path, body)->status, 400);
+    assert_int_equal(plane_post(p, explain_path, body)->status, 413);
     free(body);
 }
 
@@ -307,6 +356,116 @@ static void a_large_request_can_be_run_block_by_block_elsewhere(void **state)
     free(body);
 }
 
+/* "plane" with centres: dear enough to be explained elsewhere. */
+static struct model *kernel_plane(void)
+{
+    enum { CENTRES = 500 };
+    static const struct model_feature features[] = {{"a", {.min = -9, .max = 9, .scale = 1}},
+                                                    {"b", {.min = -9, .max = 9, .scale = 1}}};
+    static const struct kernel_direction sum = {0, 1, false};
+    static const double scales[] = {0.1, 0.2, 0.3};
+    double centres[CENTRES * 2], coefficients[CENTRES], quantiles[2 * MODEL_QUANTILES];
+    struct error err = {0};
+    for (size_t i = 0; i < CENTRES; i++) {
+        centres[2 * i] = (double)(i % 7) - 3;
+        centres[2 * i + 1] = (double)(i % 11) - 5;
+        coefficients[i] = (double)(i % 3) - 1;
+    }
+    for (size_t i = 0; i < MODEL_QUANTILES; i++)
+        quantiles[i] = quantiles[MODEL_QUANTILES + i] = (double)i / 4 - 4;
+    struct model_parts parts = {.name = "plane",
+                                .version = "1",
+                                .kind = MODEL_KERNEL,
+                                .target_name = "y",
+                                .target_unit = "",
+                                .features = features,
+                                .feature_count = 2,
+                                .quantiles = quantiles,
+                                .kernel = {2, 1, CENTRES, &sum, scales, centres},
+                                .prediction = {1, coefficients, CENTRES}};
+    memset(parts.card.data_sha256, '0', 64);
+    struct model *model = model_new(&parts, &err);
+    if (model == NULL)
+        fail_msg("%s", err.message);
+    return model;
+}
+
+static void explanations_can_be_run_block_by_block_elsewhere(void **state)
+{
+    struct plane p;
+    (void)state;
+    plane_init_with(&p, kernel_plane());
+    char *body = rows_body(20);
+    struct request request = {.method = HTTP_POST,
+                              .method_name = {"POST", 4},
+                              .path = {explain_path, sizeof explain_path - 1},
+                              .body = {body, strlen(body)}};
+    struct arena *arena = arena_new(4096, 0);
+    const struct response *whole = plane_post(&p, explain_path, body);
+    assert_int_equal(whole->status, 200);
+    struct api_call *call = api_begin(p.api, API_EVERYTHING, &request, arena, 0);
+    struct job job = {0};
+    size_t jobs = 0, blocks = 0;
+    while (api_step(call, &job) == API_COMPUTE) {
+        jobs++;
+        blocks += job.blocks;
+        for (size_t i = job.blocks; i-- > 0;)
+            job.run(job.call, i);
+    }
+    const struct response *r = api_end(call);
+    assert_int_equal(jobs, 3);
+    assert_true(blocks > 3);
+    assert_int_equal(r->body.n, whole->body.n);
+    assert_memory_equal(r->body.p, whole->body.p, whole->body.n);
+    arena_free(arena);
+    free(body);
+    plane_clear(&p);
+}
+
+struct asking {
+    struct api *api;
+    unsigned shard;
+    char text[512];
+};
+
+static void *ask_for_an_explanation(void *arg)
+{
+    static const char body[] = "{\"instances\":[[1,2]]}";
+    struct asking *a = arg;
+    struct arena *arena = arena_new(4096, 0);
+    struct request request = {.method = HTTP_POST,
+                              .method_name = {"POST", 4},
+                              .path = {explain_path, sizeof explain_path - 1},
+                              .body = {body, sizeof body - 1}};
+    const struct response *r = api_handle(a->api, API_EVERYTHING, &request, arena, a->shard);
+    (void)snprintf(a->text, sizeof a->text, "%d %.*s", r->status, (int)r->body.n, r->body.p);
+    arena_free(arena);
+    return NULL;
+}
+
+static void threads_that_ask_at_once_share_one_explainer(void **state)
+{
+    struct plane p;
+    struct asking asking[PLANE_SHARDS];
+    pthread_t threads[PLANE_SHARDS];
+    struct error err = {0};
+    (void)state;
+    plane_init_with(&p, kernel_plane());
+    for (unsigned i = 0; i < PLANE_SHARDS; i++) {
+        asking[i] = (struct asking){p.api, i, ""};
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_for_an_explanation, &asking[i]), 0);
+    }
+    for (unsigned i = 0; i < PLANE_SHARDS; i++)
+        (void)pthread_join(threads[i], NULL);
+    for (unsigned i = 0; i < PLANE_SHARDS; i++)
+        assert_string_equal(asking[i].text, asking[0].text);
+    assert_contains(asking[0].text, "200 {\"explanations\":[{\"base\":");
+    struct served *served = registry_at(p.registry, 0, 0);
+    const struct explainer *first = served_explainer(served, &err);
+    assert_ptr_equal(first, served_explainer(served, &err));
+    plane_clear(&p);
+}
+
 static void a_prediction_that_overflows_is_refused_by_row(void **state)
 {
     struct plane *p = *state;
@@ -352,6 +511,26 @@ static void predictions_are_counted_by_outcome_and_a_404_is_nobodys(void **state
     assert_true(read_metric(p, "http_requests_in_flight") == 1);
 }
 
+static void explanations_are_counted_apart_from_predictions(void **state)
+{
+    struct plane *p = *state;
+    assert_true(read_metric(p, "request_explain_seconds_count{model_name=\"plane\"}") == 0);
+    (void)plane_post(p, explain_path, "{\"instances\":[[1,2],[3,4]]}");
+    (void)plane_post(p, explain_path, "{\"instances\":[[1]]}");
+    assert_true(read_metric(p, "request_explain_seconds_count{model_name=\"plane\"}") == 1);
+    assert_true(read_metric(p, "request_preprocess_seconds_count{model_name=\"plane\"}") == 2);
+    assert_true(read_metric(p, "request_predict_seconds_count{model_name=\"plane\"}") == 0);
+    assert_true(read_metric(p, "request_postprocess_seconds_count{model_name=\"plane\"}") == 1);
+    assert_true(read_metric(p, "model_prediction_total{" LABELS ",status=\"success\"}") == 0);
+    assert_true(read_metric(p, "model_prediction_total{" LABELS ",status=\"error\"}") == 0);
+    assert_true(read_metric(p,
+                            "http_requests_total{route=\"/v1/models/{model}:explain\","
+                            "code=\"200\"}") == 1);
+    assert_true(read_metric(p,
+                            "http_requests_total{route=\"/v1/models/{model}:explain\","
+                            "code=\"400\"}") == 1);
+}
+
 static void quality_shows_the_cards_holdout_and_says_that_it_is_not_live(void **state)
 {
     struct plane *p = *state;
@@ -368,7 +547,9 @@ static const struct CMUnitTest tests[] = {
     CASE(unknown_paths_keep_kserves_words),
     CASE(unknown_models_keep_kserves_words),
     CASE(a_wrong_method_is_405_and_names_the_right_one),
-    CASE(explain_is_501_until_the_model_can),
+    CASE(explain_answers_base_prediction_and_attributions),
+    CASE(predict_answers_intervals_when_asked),
+    cmocka_unit_test(a_model_that_cannot_explain_or_give_intervals_says_501),
     CASE(the_observer_answers_health_and_metrics_only),
     CASE(only_the_observer_negotiates_openmetrics),
     CASE(readiness_follows_the_lifecycle_and_predict_goes_on_while_draining),
@@ -376,10 +557,14 @@ static const struct CMUnitTest tests[] = {
     CASE(framing_faults_become_json_with_their_status),
     CASE(a_body_that_is_too_large_matters_only_where_a_body_is_wanted),
     CASE(more_rows_than_allowed_are_413),
+    CASE(an_explanation_needs_more_of_the_memory_budget),
     CASE(a_body_beyond_the_memory_budget_is_413_and_a_full_budget_is_429),
     CASE(a_large_request_can_be_run_block_by_block_elsewhere),
+    cmocka_unit_test(explanations_can_be_run_block_by_block_elsewhere),
+    cmocka_unit_test(threads_that_ask_at_once_share_one_explainer),
     CASE(a_prediction_that_overflows_is_refused_by_row),
     CASE(predictions_are_counted_by_outcome_and_a_404_is_nobodys),
+    CASE(explanations_are_counted_apart_from_predictions),
     CASE(quality_shows_the_cards_holdout_and_says_that_it_is_not_live),
 };
 

@@ -25,14 +25,15 @@ static struct model *make_model(void)
         .kind = TRANSFORM_STANDARDISE, .min = 0, .max = 1, .mean = 0, .scale = 1};
     const struct model_feature features[FEATURES] = {
         {"a", plain}, {"ab", plain}, {"\xc3\xa4", plain}};
-    const double coefficients[FEATURES] = {0};
+    const double coefficients[FEATURES] = {0}, scores[] = {1, 2, 3};
     struct model_parts parts = {.name = "m",
                                 .version = "1",
                                 .target_name = "y",
                                 .target_unit = "",
                                 .features = features,
                                 .feature_count = FEATURES,
-                                .prediction = {0, coefficients, FEATURES}};
+                                .prediction = {0, coefficients, FEATURES},
+                                .interval = {false, 0, scores, 3}};
     struct error err = {0};
     memset(parts.card.data_sha256, '0', 64);
     return model_new(&parts, &err);
@@ -96,6 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check(is_json && request.rows >= 1 && request.rows <= MAX_ROWS);
         for (size_t i = 0; i < request.rows * FEATURES; i++)
             check(isfinite(request.x[i]));
+        check(!request.interval || (request.interval_score >= 1 && request.interval_score <= 3));
         check_decodes_again(&request, "{\"instances\":", model, arena);
         check_decodes_again(&request, "{\"\\u0069nputs\":", model, arena);
     } else {

@@ -10,7 +10,8 @@
 #include <string.h>
 #include <time.h>
 
-struct model *plane_model(const char *version, double intercept)
+static struct model *make_model(const char *version, double intercept, const double *quantiles,
+                                const struct model_interval *interval)
 {
     static const struct model_feature features[] = {
         {"a", {.kind = TRANSFORM_STANDARDISE, .min = -10, .max = 10, .mean = 0, .scale = 1}},
@@ -26,7 +27,9 @@ struct model *plane_model(const char *version, double intercept)
                                 .target_unit = "",
                                 .features = features,
                                 .feature_count = 2,
+                                .quantiles = quantiles,
                                 .prediction = {intercept, coefficients, 2},
+                                .interval = *interval,
                                 .card = {.rows = 10,
                                          .data_sha256 = "00000000000000000000000000000000"
                                                         "00000000000000000000000000000000",
@@ -41,6 +44,21 @@ struct model *plane_model(const char *version, double intercept)
     return model;
 }
 
+struct model *plane_model(const char *version, double intercept)
+{
+    static const double scores[] = {.25, .5, .75, 1, 1.25, 1.5, 1.75, 2, 2.25};
+    const struct model_interval interval = {false, 0, scores, sizeof scores / sizeof *scores};
+    double quantiles[2 * MODEL_QUANTILES];
+    for (size_t i = 0; i < MODEL_QUANTILES; i++)
+        quantiles[i] = quantiles[MODEL_QUANTILES + i] = ((double)i - 15.5) / 2;
+    return make_model(version, intercept, quantiles, &interval);
+}
+
+struct model *plane_model_bare(void)
+{
+    return make_model("1", 1, NULL, &(struct model_interval){0});
+}
+
 void plane_save(const char *path, const char *version, double intercept)
 {
     struct error err = {0};
@@ -52,12 +70,19 @@ void plane_save(const char *path, const char *version, double intercept)
 
 void plane_init(struct plane *plane)
 {
+    plane_init_with(plane, plane_model("1", 1));
+}
+
+void plane_init_with(struct plane *plane, struct model *model)
+{
     static const struct telemetry_labels labels = {"user01", "kubeflow-user01", "0", "test"};
     struct error err = {0};
     char path[600];
     process_folder(plane->folder, sizeof plane->folder);
     (void)snprintf(path, sizeof path, "%s/model.json", plane->folder);
-    plane_save(path, "1", 1);
+    if (!model_save_path(model, path, &err))
+        fail_msg("%s", err.message);
+    model_free(model);
     assert_non_null(plane->metrics = metrics_new(PLANE_SHARDS));
     assert_non_null(plane->telemetry = telemetry_new(plane->metrics, &labels));
     assert_non_null(plane->registry =

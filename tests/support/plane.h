@@ -1,6 +1,7 @@
 /* plane.h - a whole door with a tiny model behind it, for tests without sockets.
  *
- * The model is "plane", version "1": features a and b, f = 1 + 2a + 3b.
+ * The model is "plane", version "1": features a and b, f = 1 + 2a + 3b. Its quantiles have mean 0, so
+ * its base is 1; its intervals are f +- 0.25 k at the level k / 10, k = 1 .. 9.
  */
 #ifndef TESTS_SUPPORT_PLANE_H
 #define TESTS_SUPPORT_PLANE_H
@@ -18,13 +19,16 @@ struct plane {
 
 enum { PLANE_SHARDS = 4, PLANE_MAX_ROWS = 1000, PLANE_BUDGET = 8 << 20 };
 
-/* Made and ready; fails the test otherwise. */
+/* Made and ready; fails the test otherwise. plane_init_with serves another model, and frees it. */
 void plane_init(struct plane *plane);
+void plane_init_with(struct plane *plane, struct model *model);
 void plane_clear(struct plane *plane);
 
-/* The model alone, or another plane, f = intercept + 2a + 3b; model_free. */
+/* The model alone, or another plane, f = intercept + 2a + 3b, and "plane" without quantiles and
+ * intervals; model_free. */
 struct model *plane_model(const char *version, double intercept);
-/* The same as an artifact. */
+struct model *plane_model_bare(void);
+/* The first as an artifact. */
 void plane_save(const char *path, const char *version, double intercept);
 
 /* One request through the whole door on the given surface; the arena is reset before. headers is

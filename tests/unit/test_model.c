@@ -4,12 +4,13 @@
 
 #include "tests/support/t.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FEATURES = 3 };
+enum { FEATURES = 3, CENTRES = 11 };
 
 /* Valid parts in storage a case may spoil. */
 struct sample {
@@ -65,6 +66,48 @@ static void assert_refused(const struct sample *s, enum error_code code, const c
     assert_contains(err.message, part);
 }
 
+/* The same features under a kernel of eleven centres and two directions, with everything a model can
+ * have. */
+struct kernel_sample {
+    struct sample s;
+    struct kernel_direction directions[2];
+    double scales[FEATURES + 2], centres[CENTRES * FEATURES];
+    double coefficients[2][CENTRES], quantiles[FEATURES * MODEL_QUANTILES], scores[3];
+};
+
+static void make_kernel_sample(struct kernel_sample *k)
+{
+    *k = (struct kernel_sample){.directions = {{0, 1, true}, {2, 0, false}},
+                                .scales = {0.5, 0.25, 0, 1, 0.125},
+                                .scores = {0.5, 1, 2}};
+    make_sample(&k->s);
+    for (size_t i = 0; i < CENTRES * FEATURES; i++)
+        k->centres[i] = (double)(i * 7919 % 40000) * 1e-4 - 2;
+    for (size_t i = 0; i < 2 * CENTRES; i++)
+        k->coefficients[i / CENTRES][i % CENTRES] = (double)(i * i % 17) - 8.25;
+    for (size_t i = 0; i < FEATURES * MODEL_QUANTILES; i++)
+        k->quantiles[i] = (double)(i % MODEL_QUANTILES) / 4;
+    k->s.features[0].transform = (struct transform){.kind = TRANSFORM_LOG,
+                                                    .min = 1,
+                                                    .max = 9,
+                                                    .mean = 1.5,
+                                                    .scale = 0.5,
+                                                    .offset = 0.5,
+                                                    .clipped = true,
+                                                    .low = 0.5,
+                                                    .high = 10};
+    k->s.features[1].transform.clipped = true;
+    k->s.features[1].transform.low = -10;
+    k->s.features[1].transform.high = 110;
+    struct model_parts *parts = &k->s.parts;
+    parts->kind = MODEL_KERNEL;
+    parts->kernel = (struct kernel_map){FEATURES, 2, CENTRES, k->directions, k->scales, k->centres};
+    parts->prediction = (struct model_function){7, k->coefficients[0], CENTRES};
+    parts->residual = (struct model_function){0.5, k->coefficients[1], CENTRES};
+    parts->quantiles = k->quantiles;
+    parts->interval = (struct model_interval){true, 0.25, k->scores, 3};
+}
+
 /* ---- what it keeps ---- */
 
 static void model_answers_with_the_parts_it_was_made_from(void **state)
@@ -110,6 +153,54 @@ static void model_owes_nothing_to_the_parts_it_was_made_from(void **state)
     assert_string_equal(model_feature_name(model, 0), "rooms");
     model_predict(model, 1, x, &y);
     assert_close(y, 10.0, 0);
+    model_free(model);
+}
+
+static void kernel_model_owes_nothing_to_the_parts_it_was_made_from(void **state)
+{
+    (void)state;
+    struct kernel_sample *k = malloc(sizeof *k);
+    const double x[FEATURES] = {7, 40, 0};
+    double y[2];
+    make_kernel_sample(k);
+    struct model *model = new_model(&k->s), *again;
+    model_predict(model, 1, x, &y[0]);
+    memset(k, 0xff, sizeof *k);
+    free(k);
+    assert_string_equal(model_kind(model), "kernel");
+    /* Its parts make the same model, so nothing of them was lost. */
+    struct error err = {0};
+    again = model_new(&model->parts, &err);
+    assert_non_null(again);
+    model_predict(again, 1, x, &y[1]);
+    assert_memory_equal(&y[0], &y[1], sizeof y[0]);
+    assert_close(again->parts.interval.scores[2], 2.0, 0);
+    assert_close(again->parts.quantiles[FEATURES * MODEL_QUANTILES - 1], 7.75, 0);
+    model_free(model);
+    model_free(again);
+}
+
+static void what_does_not_count_is_forgotten(void **state)
+{
+    (void)state;
+    struct kernel_sample k;
+    make_kernel_sample(&k);
+    k.s.features[2].transform.offset = k.s.features[2].transform.low = NAN;
+    k.s.features[2].transform.high = INFINITY;
+    k.s.parts.interval.scaled = false;
+    k.s.parts.interval.floor = NAN;
+    struct model *model = new_model(&k.s);
+    assert_close(model->parts.features[2].transform.offset, 0.0, 0);
+    assert_close(model->parts.features[2].transform.low, 0.0, 0);
+    assert_close(model->parts.features[2].transform.high, 0.0, 0);
+    assert_close(model->parts.interval.floor, 0.0, 0);
+    model_free(model);
+    /* nor is a map part of a linear model */
+    make_sample(&k.s);
+    k.s.parts.kernel = (struct kernel_map){FEATURES, 2, CENTRES, k.directions, k.scales, k.centres};
+    model = new_model(&k.s);
+    assert_int_equal(model->parts.kernel.centre_count, 0);
+    assert_null(model->parts.kernel.centres);
     model_free(model);
 }
 
@@ -266,6 +357,67 @@ static void new_refuses_a_card_that_cannot_be_true(void **state)
     model_free(new_model(&s));
 }
 
+static void new_refuses_a_map_that_is_not_of_its_features(void **state)
+{
+    (void)state;
+    struct kernel_sample k;
+    make_kernel_sample(&k);
+    k.s.parts.kernel.inputs = FEATURES - 1;
+    assert_refused(&k.s, ERR_INVALID, "map.centres: expected 3 inputs, one per feature, got 2");
+    make_kernel_sample(&k);
+    k.s.parts.kernel.centre_count = SIZE_MAX;
+    assert_refused(&k.s, ERR_TOO_LARGE, "map.centres: expected 1 to 16384");
+    make_kernel_sample(&k);
+    k.scales[1] = -0.25;
+    assert_refused(&k.s, ERR_INVALID, "map.scales[1]");
+    make_kernel_sample(&k);
+    k.centres[CENTRES * FEATURES - 1] = NAN;
+    assert_refused(&k.s, ERR_INVALID, "map.centres[32]");
+}
+
+static void new_refuses_functions_that_do_not_fit_the_map(void **state)
+{
+    (void)state;
+    struct kernel_sample k;
+    make_kernel_sample(&k);
+    k.s.parts.prediction.coefficient_count = CENTRES - 1;
+    assert_refused(&k.s, ERR_INVALID,
+                   "parameters.coefficients: expected 11 numbers, one per centre, got 10");
+    make_kernel_sample(&k);
+    k.s.parts.residual.coefficient_count = CENTRES + 1;
+    assert_refused(&k.s, ERR_INVALID, "residual.coefficients: expected 11");
+    make_kernel_sample(&k);
+    k.coefficients[1][4] = INFINITY;
+    assert_refused(&k.s, ERR_INVALID, "residual.coefficients[4]: expected a finite number");
+    make_kernel_sample(&k);
+    k.s.parts.residual.intercept = NAN;
+    assert_refused(&k.s, ERR_INVALID, "residual.intercept");
+}
+
+static void new_refuses_quantiles_and_scores_that_do_not_ascend(void **state)
+{
+    (void)state;
+    struct kernel_sample k;
+    make_kernel_sample(&k);
+    k.quantiles[MODEL_QUANTILES + 3] = -1;
+    assert_refused(&k.s, ERR_INVALID, "quantiles[1]: expected finite, ascending numbers");
+    make_kernel_sample(&k);
+    k.quantiles[0] = -INFINITY;
+    assert_refused(&k.s, ERR_INVALID, "quantiles[0]");
+    make_kernel_sample(&k);
+    k.scores[2] = 0.75;
+    assert_refused(&k.s, ERR_INVALID, "interval.scores[2]");
+    make_kernel_sample(&k);
+    k.scores[0] = -0.5;
+    assert_refused(&k.s, ERR_INVALID, "interval.scores[0]");
+    make_kernel_sample(&k);
+    k.s.parts.interval.floor = 0;
+    assert_refused(&k.s, ERR_INVALID, "interval.floor: expected a number > 0");
+    make_kernel_sample(&k);
+    k.s.parts.interval.score_count = MODEL_SCORES_MAX + 1;
+    assert_refused(&k.s, ERR_TOO_LARGE, "interval.scores: expected at most 999");
+}
+
 /* ---- what it predicts ---- */
 
 static void prediction_is_intercept_plus_coefficients_times_standardised_values(void **state)
@@ -358,6 +510,117 @@ static void predict_reads_no_value_behind_the_last_row(void **state)
     model_free(model);
 }
 
+static double kernel_by_hand(const struct kernel_sample *k, const double *u)
+{
+    double sum = 7;
+    for (size_t m = 0; m < CENTRES; m++) {
+        const double *z = k->centres + m * FEATURES;
+        sum += k->coefficients[0][m] *
+               exp(-(0.5 * fabs(u[0] - z[0]) + 0.25 * fabs(u[1] - z[1]) +
+                     fabs(u[0] - u[1] - z[0] + z[1]) + 0.125 * fabs(u[2] + u[0] - z[2] - z[0])));
+    }
+    return sum;
+}
+
+static void kernel_prediction_is_the_formula_over_clipped_and_logged_values(void **state)
+{
+    (void)state;
+    struct kernel_sample k;
+    const double x[][FEATURES] = {{7, 40, 0},       {1, 99, -0.75}, {10, -10, 0},
+                                  {1e9, -1e300, 0}, {-3, 1e300, 0}, {0.5, 110, 0}};
+    const double same[][2] = {{2, 3}, {4, 5}}; /* what clipping makes equal */
+    double y[6];
+    make_kernel_sample(&k);
+    struct model *model = new_model(&k.s);
+    model_predict(model, 6, x[0], y);
+    for (size_t i = 0; i < 3; i++) {
+        const double u[] = {(log(x[i][0] + 0.5) - 1.5) / 0.5, (x[i][1] - 40) / 16, x[i][2] / 0.5};
+        assert_close(y[i], kernel_by_hand(&k, u), 1e-13);
+    }
+    for (size_t i = 0; i < 2; i++)
+        assert_close(y[(size_t)same[i][0]], y[(size_t)same[i][1]], 0);
+    model_free(model);
+}
+
+static void clipped_counts_the_values_outside_what_is_kept(void **state)
+{
+    (void)state;
+    struct kernel_sample k;
+    /* The ends themselves are inside, and the third feature keeps everything. */
+    const double x[] = {0.5, 110, 1e300, 10, -10, 0, 0.49, 111, 0, -DBL_MAX, 0, -1e300};
+    make_kernel_sample(&k);
+    struct model *model = new_model(&k.s);
+    assert_int_equal(model_clipped(model, 2, x), 0);
+    assert_int_equal(model_clipped(model, 4, x), 3);
+    assert_int_equal(model_clipped(model, 0, x), 0);
+    model_free(model);
+    make_sample(&k.s);
+    model = new_model(&k.s);
+    assert_int_equal(model_clipped(model, 4, x), 0);
+    model_free(model);
+}
+
+static void kernel_prediction_of_the_most_extreme_rows_is_a_number(void **state)
+{
+    (void)state;
+    struct kernel_sample k;
+    const double far[] = {DBL_MAX, -DBL_MAX, 1e300, -1e10, 0, 4.9e-324};
+    make_kernel_sample(&k);
+    k.s.features[1].transform.clipped = false;
+    k.s.features[1].transform.scale = 1e-300; /* so that u overflows, too */
+    struct model *model = new_model(&k.s);
+    for (size_t i = 0; i < 6 * 6 * 6; i++) {
+        const double x[FEATURES] = {far[i % 6], far[i / 6 % 6], far[i / 36]};
+        double y;
+        model_predict(model, 1, x, &y);
+        assert_true(isfinite(y));
+    }
+    model_free(model);
+}
+
+static void constant_column_does_not_move_a_kernel_prediction(void **state)
+{
+    (void)state;
+    struct kernel_sample k;
+    double y[2];
+    make_kernel_sample(&k);
+    /* what training leaves of it: one value, scale 1, clipped to where it was */
+    k.s.features[1].transform = (struct transform){.kind = TRANSFORM_STANDARDISE,
+                                                   .min = 5,
+                                                   .max = 5,
+                                                   .mean = 5,
+                                                   .scale = 1,
+                                                   .clipped = true,
+                                                   .low = 5,
+                                                   .high = 5};
+    struct model *model = new_model(&k.s);
+    const double x[] = {7, 5, 0, 7, 1e9, 0};
+    model_predict(model, 2, x, y);
+    assert_close(y[0], y[1], 0);
+    assert_true(isfinite(y[0]));
+    model_free(model);
+}
+
+static void kernel_row_has_the_same_bits_alone_and_anywhere_in_any_batch(void **state)
+{
+    (void)state;
+    enum { ROWS = 40 };
+    struct kernel_sample k;
+    uint64_t seed = 9;
+    double x[ROWS * FEATURES], whole[ROWS], part[ROWS];
+    make_kernel_sample(&k);
+    struct model *model = new_model(&k.s);
+    for (size_t i = 0; i < ROWS * FEATURES; i++)
+        x[i] = 10 * uniform(&seed);
+    model_predict(model, ROWS, x, whole);
+    for (size_t first = 0; first < ROWS; first++)
+        for (size_t n = 1; first + n <= ROWS; n += 1 + n / 2) {
+            model_predict(model, n, x + first * FEATURES, part);
+            assert_memory_equal(part, whole + first, n * sizeof *part);
+        }
+    model_free(model);
+}
+
 static void prediction_that_overflows_is_left_to_the_caller(void **state)
 {
     (void)state;
@@ -375,6 +638,8 @@ static void prediction_that_overflows_is_left_to_the_caller(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(model_answers_with_the_parts_it_was_made_from),
     cmocka_unit_test(model_owes_nothing_to_the_parts_it_was_made_from),
+    cmocka_unit_test(kernel_model_owes_nothing_to_the_parts_it_was_made_from),
+    cmocka_unit_test(what_does_not_count_is_forgotten),
     cmocka_unit_test(free_accepts_null),
     cmocka_unit_test(new_refuses_names_that_do_not_fit_a_path_segment),
     cmocka_unit_test(new_refuses_text_that_is_not_one_line_of_utf8),
@@ -384,9 +649,17 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(new_refuses_a_transform_that_cannot_be_replayed),
     cmocka_unit_test(new_refuses_coefficients_that_are_not_one_finite_number_per_feature),
     cmocka_unit_test(new_refuses_a_card_that_cannot_be_true),
+    cmocka_unit_test(new_refuses_a_map_that_is_not_of_its_features),
+    cmocka_unit_test(new_refuses_functions_that_do_not_fit_the_map),
+    cmocka_unit_test(new_refuses_quantiles_and_scores_that_do_not_ascend),
     cmocka_unit_test(prediction_is_intercept_plus_coefficients_times_standardised_values),
     cmocka_unit_test(row_has_the_same_bits_alone_and_anywhere_in_any_batch),
     cmocka_unit_test(predict_reads_no_value_behind_the_last_row),
+    cmocka_unit_test(kernel_prediction_is_the_formula_over_clipped_and_logged_values),
+    cmocka_unit_test(clipped_counts_the_values_outside_what_is_kept),
+    cmocka_unit_test(kernel_prediction_of_the_most_extreme_rows_is_a_number),
+    cmocka_unit_test(constant_column_does_not_move_a_kernel_prediction),
+    cmocka_unit_test(kernel_row_has_the_same_bits_alone_and_anywhere_in_any_batch),
     cmocka_unit_test(prediction_that_overflows_is_left_to_the_caller),
 };
 

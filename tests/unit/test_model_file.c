@@ -281,62 +281,201 @@ static double any_double(uint64_t *seed)
 static void assert_same_transform(const struct transform *a, const struct transform *b)
 {
     assert_int_equal(a->kind, b->kind);
-    assert_close(a->min, b->min, 0);
-    assert_close(a->max, b->max, 0);
-    assert_close(a->mean, b->mean, 0);
-    assert_close(a->scale, b->scale, 0);
+    assert_int_equal(a->clipped, b->clipped);
+    const double *const x[] = {&a->min,    &a->max, &a->mean, &a->scale,
+                               &a->offset, &a->low, &a->high};
+    const double *const y[] = {&b->min,    &b->max, &b->mean, &b->scale,
+                               &b->offset, &b->low, &b->high};
+    for (size_t i = 0; i < sizeof x / sizeof *x; i++)
+        assert_memory_equal(x[i], y[i], sizeof(double));
+}
+
+static void assert_same_function(const struct model_function *a, const struct model_function *b)
+{
+    assert_memory_equal(&a->intercept, &b->intercept, sizeof a->intercept);
+    assert_int_equal(a->coefficient_count, b->coefficient_count);
+    assert_memory_equal(a->coefficients, b->coefficients,
+                        a->coefficient_count * sizeof *a->coefficients);
+}
+
+/* Saves, loads, and saves again; the model that was loaded is the caller's. */
+static struct model *there_and_back(const struct model *model)
+{
+    struct error err = {0};
+    struct artifact a = save(model), again;
+    struct model *loaded = load(a.text, a.n, &err);
+    if (loaded == NULL)
+        fail_msg("%s", err.message);
+    for (size_t j = 0; j < model_feature_count(model); j++)
+        assert_same_transform(&loaded->parts.features[j].transform,
+                              &model->parts.features[j].transform);
+    assert_same_function(&loaded->parts.prediction, &model->parts.prediction);
+    assert_same_function(&loaded->parts.residual, &model->parts.residual);
+    again = save(loaded);
+    assert_int_equal(again.n, a.n);
+    assert_memory_equal(again.text, a.text, a.n);
+    free(a.text);
+    free(again.text);
+    return loaded;
+}
+
+enum { FEATURES = 50, CENTRES = 77 };
+
+/* Features and coefficients of any size for a linear model. */
+struct sample {
+    char names[FEATURES][8];
+    struct model_feature features[FEATURES];
+    double coefficients[FEATURES], x[FEATURES];
+    struct model_parts parts;
+};
+
+static void make_sample(struct sample *s, uint64_t *seed)
+{
+    for (size_t j = 0; j < FEATURES; j++) {
+        double scale = fabs(any_double(seed)) + 0x1p-1022;
+        (void)snprintf(s->names[j], sizeof s->names[j], "f%zu", j);
+        s->features[j] = (struct model_feature){s->names[j],
+                                                {.kind = TRANSFORM_STANDARDISE,
+                                                 .min = -1e308,
+                                                 .max = 1e308,
+                                                 .mean = any_double(seed),
+                                                 .scale = scale}};
+        s->coefficients[j] = any_double(seed);
+        s->x[j] = s->features[j].transform.mean + scale / 3;
+    }
+    s->parts = (struct model_parts){.name = "m",
+                                    .version = "1",
+                                    .target_name = "y",
+                                    .target_unit = "",
+                                    .features = s->features,
+                                    .feature_count = FEATURES,
+                                    .prediction = {any_double(seed), s->coefficients, FEATURES},
+                                    .card = {.data_sha256 = SHA, .penalty = 5e-324}};
 }
 
 static void saved_numbers_come_back_bit_by_bit(void **state)
 {
     (void)state;
-    enum { FEATURES = 50 };
     uint64_t seed = 3;
     for (int round = 0; round < 20; round++) {
-        struct model_feature features[FEATURES];
-        double coefficients[FEATURES], x[FEATURES], y[2];
-        char names[FEATURES][8];
+        struct sample s;
         struct error err = {0};
-        for (size_t j = 0; j < FEATURES; j++) {
-            double scale = fabs(any_double(&seed)) + 0x1p-1022;
-            (void)snprintf(names[j], sizeof names[j], "f%zu", j);
-            features[j] = (struct model_feature){names[j],
-                                                 {.kind = TRANSFORM_STANDARDISE,
-                                                  .min = -1e308,
-                                                  .max = 1e308,
-                                                  .mean = any_double(&seed),
-                                                  .scale = scale}};
-            coefficients[j] = any_double(&seed);
-            x[j] = features[j].transform.mean + scale / 3;
-        }
-        struct model_parts parts = {.name = "m",
-                                    .version = "1",
-                                    .target_name = "y",
-                                    .target_unit = "",
-                                    .features = features,
-                                    .feature_count = FEATURES,
-                                    .prediction = {any_double(&seed), coefficients, FEATURES},
-                                    .card = {.data_sha256 = SHA, .penalty = 5e-324}};
-        struct model *model = model_new(&parts, &err);
+        double y[2];
+        make_sample(&s, &seed);
+        struct model *model = model_new(&s.parts, &err);
         assert_non_null(model);
-        struct artifact a = save(model), again;
-        struct model *loaded = load(a.text, a.n, &err);
-        assert_non_null(loaded);
-        assert_memory_equal(loaded->parts.prediction.coefficients, coefficients,
-                            sizeof coefficients);
-        for (size_t j = 0; j < FEATURES; j++)
-            assert_same_transform(&loaded->parts.features[j].transform, &features[j].transform);
-        model_predict(model, 1, x, &y[0]);
-        model_predict(loaded, 1, x, &y[1]);
+        struct model *loaded = there_and_back(model);
+        model_predict(model, 1, s.x, &y[0]);
+        model_predict(loaded, 1, s.x, &y[1]);
         assert_memory_equal(&y[0], &y[1], sizeof y[0]);
-        again = save(loaded);
-        assert_int_equal(again.n, a.n);
-        assert_memory_equal(again.text, a.text, a.n);
         model_free(model);
         model_free(loaded);
-        free(a.text);
-        free(again.text);
     }
+}
+
+static double uniform(uint64_t *seed)
+{
+    return (double)(next_random(seed) >> 11) * 0x1p-53;
+}
+
+/* What a kernel has beside a sample. */
+struct kernel_sample {
+    struct sample s;
+    struct kernel_direction directions[2];
+    double scales[FEATURES + 2], centres[CENTRES * FEATURES], coefficients[2][CENTRES];
+    double quantiles[FEATURES * MODEL_QUANTILES], scores[MODEL_SCORES_MAX];
+};
+
+static void make_kernel_sample(struct kernel_sample *k, uint64_t *seed)
+{
+    make_sample(&k->s, seed);
+    for (size_t j = 0; j < FEATURES; j++) {
+        struct transform *t = &k->s.features[j].transform;
+        double offset = uniform(seed);
+        bool clipped = j % 3 != 0;
+        *t = (struct transform){j % 3 == 2 ? TRANSFORM_LOG : TRANSFORM_STANDARDISE,
+                                1,
+                                2,
+                                uniform(seed),
+                                0.1 + uniform(seed),
+                                j % 3 == 2 ? offset : 0,
+                                clipped,
+                                clipped ? 1 - uniform(seed) : 0,
+                                clipped ? 2 + uniform(seed) : 0};
+        k->s.x[j] = 0.5 + 2 * uniform(seed);
+        k->scales[j] = uniform(seed) / FEATURES;
+    }
+    k->directions[0] = (struct kernel_direction){3, 49, true};
+    k->directions[1] = (struct kernel_direction){49, 3, false};
+    k->scales[FEATURES] = k->scales[FEATURES + 1] = uniform(seed);
+    for (size_t i = 0; i < CENTRES * FEATURES; i++)
+        k->centres[i] = 8 * uniform(seed) - 4;
+    for (size_t i = 0; i < 2 * CENTRES; i++)
+        k->coefficients[i / CENTRES][i % CENTRES] = any_double(seed) * 1e-10;
+    for (size_t i = 0; i < FEATURES * MODEL_QUANTILES; i++)
+        k->quantiles[i] = (double)(i % MODEL_QUANTILES) + uniform(seed);
+    for (size_t i = 0; i < MODEL_SCORES_MAX; i++)
+        k->scores[i] = (double)i / 7 + uniform(seed) / 8;
+    struct model_parts *parts = &k->s.parts;
+    parts->kind = MODEL_KERNEL;
+    parts->kernel = (struct kernel_map){FEATURES, 2, CENTRES, k->directions, k->scales, k->centres};
+    parts->prediction = (struct model_function){any_double(seed), k->coefficients[0], CENTRES};
+    parts->residual = (struct model_function){any_double(seed), k->coefficients[1], CENTRES};
+    parts->quantiles = k->quantiles;
+    parts->interval = (struct model_interval){true, uniform(seed), k->scores, MODEL_SCORES_MAX};
+}
+
+static void saved_kernel_model_comes_back_bit_by_bit(void **state)
+{
+    (void)state;
+    uint64_t seed = 4;
+    for (int round = 0; round < 5; round++) {
+        static struct kernel_sample k;
+        struct error err = {0};
+        double y[2];
+        make_kernel_sample(&k, &seed);
+        struct model *model = model_new(&k.s.parts, &err);
+        assert_non_null(model);
+        struct model *loaded = there_and_back(model);
+        const struct model_parts *parts = &loaded->parts;
+        assert_memory_equal(parts->kernel.scales, k.scales, sizeof k.scales);
+        assert_memory_equal(parts->kernel.centres, k.centres, sizeof k.centres);
+        assert_memory_equal(parts->quantiles, k.quantiles, sizeof k.quantiles);
+        assert_memory_equal(parts->interval.scores, k.scores, sizeof k.scores);
+        assert_int_equal(parts->kernel.directions[1].a, 49);
+        assert_false(parts->kernel.directions[1].difference);
+        model_predict(model, 1, k.s.x, &y[0]);
+        model_predict(loaded, 1, k.s.x, &y[1]);
+        assert_memory_equal(&y[0], &y[1], sizeof y[0]);
+        model_free(model);
+        model_free(loaded);
+    }
+}
+
+static void artifact_of_the_bundled_size_is_below_a_megabyte(void **state)
+{
+    (void)state;
+    enum { MOST = 4096, INPUTS = 8 };
+    static double centres[MOST * INPUTS], coefficients[MOST];
+    uint64_t seed = 5;
+    struct sample s;
+    struct error err = {0};
+    make_sample(&s, &seed);
+    for (size_t i = 0; i < MOST * INPUTS; i++)
+        centres[i] = round((8 * uniform(&seed) - 4) * 1e4) / 1e4;
+    for (size_t m = 0; m < MOST; m++)
+        coefficients[m] = (uniform(&seed) - 0.5) * 1e-3;
+    static const double scales[INPUTS] = {1};
+    s.parts.kind = MODEL_KERNEL;
+    s.parts.feature_count = INPUTS;
+    s.parts.kernel = (struct kernel_map){INPUTS, 0, MOST, NULL, scales, centres};
+    s.parts.prediction = s.parts.residual = (struct model_function){1, coefficients, MOST};
+    struct model *model = model_new(&s.parts, &err);
+    assert_non_null(model);
+    struct artifact a = save(model);
+    assert_in_range(a.n, 1 << 18, 1000000);
+    free(a.text);
+    model_free(model);
 }
 
 /* ---- members ---- */
@@ -749,6 +888,36 @@ static void every_flipped_bit_is_noticed(void **state)
     free(a.text);
 }
 
+static void tampered_centre_or_scale_is_refused(void **state)
+{
+    (void)state;
+    static const char *const numbers[][2] = {
+        {"0.1234", "0.1334"}, {"-1.0001", "-1.0002"}, {"1.5]", "1.6]"}, {"2.5,1.0", "2.5,1.1"}};
+    /* The digest finds it, whatever the value. */
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        char body[TEXT_MAX];
+        struct error err = {0};
+        struct artifact a = seal(good, strlen(good)), b;
+        replace(body, numbers[i][0], numbers[i][1]);
+        memcpy(a.text, body, strlen(good));
+        assert_null(load(a.text, a.n, &err));
+        assert_contains(err.message, "sha256: damaged");
+        /* Sealed again, it is a model: that nobody made another one is for the signature to say. */
+        b = seal(body, strlen(body));
+        struct model *model = load(b.text, b.n, &err);
+        assert_non_null(model);
+        model_free(model);
+        free(a.text);
+        free(b.text);
+    }
+    /* With a right digest the values still have to be possible; bad_value_is_named has more. */
+    char body[TEXT_MAX];
+    replace(body, "[0.5,0.0,1.5]", "[1e200,0.0,1.5]");
+    assert_refused(body, ERR_INVALID, "map.centres: expected numbers up to 1e+150");
+    replace(body, "2.5,1.0", "1e300,1.0");
+    assert_refused(body, ERR_INVALID, "map.centres: expected numbers up to 1e+150");
+}
+
 static void flipped_and_sealed_again_it_is_refused_or_a_model(void **state)
 {
     (void)state;
@@ -1046,6 +1215,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(load_takes_null_for_what_a_model_can_do_without),
     cmocka_unit_test(save_writes_the_very_bytes_that_were_loaded),
     cmocka_unit_test(saved_numbers_come_back_bit_by_bit),
+    cmocka_unit_test(saved_kernel_model_comes_back_bit_by_bit),
+    cmocka_unit_test(artifact_of_the_bundled_size_is_below_a_megabyte),
     cmocka_unit_test(missing_member_is_named),
     cmocka_unit_test(member_that_is_there_twice_is_named),
     cmocka_unit_test(unknown_member_is_ignored_wherever_it_is),
@@ -1062,6 +1233,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(artifact_cut_short_anywhere_is_refused),
     cmocka_unit_test(artifact_cut_short_and_sealed_again_is_refused),
     cmocka_unit_test(every_flipped_bit_is_noticed),
+    cmocka_unit_test(tampered_centre_or_scale_is_refused),
     cmocka_unit_test(flipped_and_sealed_again_it_is_refused_or_a_model),
     cmocka_unit_test(bytes_behind_the_end_are_refused),
     cmocka_unit_test(digest_in_capitals_or_of_other_bytes_is_refused),

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/number.h"
 #include "model/model_internal.h"
+#include "tests/support/plane.h"
 #include "tests/support/t.h"
 
 #include <math.h>
@@ -16,8 +17,10 @@ enum { MAX_ROWS = 6 };
 
 /* ---- a model of any width ---- */
 
+/* Its intervals are of level 0.25, 0.5 and 0.75 and reach as far as 1, 2 and 3. */
 static struct model *make_model(const char *const *names, size_t n)
 {
+    static const double scores[] = {1, 2, 3};
     struct error err = {0};
     struct model_feature *features = calloc(n, sizeof *features);
     double *coefficients = calloc(n, sizeof *coefficients);
@@ -28,7 +31,8 @@ static struct model *make_model(const char *const *names, size_t n)
                                 .target_unit = "",
                                 .features = features,
                                 .feature_count = n,
-                                .prediction = {0, coefficients, n}};
+                                .prediction = {0, coefficients, n},
+                                .interval = {false, 0, scores, 3}};
     for (size_t j = 0; j < n; j++)
         features[j] = (struct model_feature){
             names[j], {.kind = TRANSFORM_STANDARDISE, .min = 0, .max = 1, .mean = 0, .scale = 1}};
@@ -396,6 +400,100 @@ static void decode_names_the_place_and_what_was_expected(void **state)
     model_free(model);
 }
 
+/* ---- parameters ---- */
+
+static const struct {
+    const char *parameters;
+    double score; /* 0: no interval */
+} intervals[] = {
+    {"null", 0},
+    {"{}", 0},
+    {"{\"x\":[null,{\"interval\":7}],\"Interval\":\"\"}", 0},
+    {"{\"interval\":0.5}", 2},
+    {"{ \"x\" : 1 , \"interval\" : 7.5E-1 }", 3},
+    {"{\"interval\":1e-300}", 1},
+    {"{\"\\u0069nterval\":0.5}", 2},
+    {"{\"interval\":null,\"interval\":0.25}", 1},
+    {"[\"interval\"],\"parameters\":{\"interval\":0.5}", 2},
+    {"{\"interval\":0.5},\"parameters\":{}", 0},
+};
+
+static void decode_reads_the_interval_wherever_parameters_stand(void **state)
+{
+    (void)state;
+    static const char *const bodies[][2] = {
+        {"{\"parameters\":", ",\"instances\":[[1,2]]}"},
+        {"{\"instances\":[[1,2]],\"parameters\":", "}"},
+        {"{\"inputs\":[[\"1\",2]],\"p\\u0061rameters\":", "}"},
+    };
+    struct model *model = make_plane();
+    char body[256];
+    for (size_t i = 0; i < sizeof intervals / sizeof *intervals; i++)
+        for (size_t j = 0; j < 3; j++) {
+            int n = snprintf(body, sizeof body, "%s%s%s", bodies[j][0], intervals[i].parameters,
+                             bodies[j][1]);
+            struct decoded d = decode(model, body, (size_t)n, MAX_ROWS);
+            if (!d.ok)
+                fail_msg("%s\n%s", body, d.err.message);
+            assert_int_equal(d.request.interval, intervals[i].score > 0);
+            if (d.request.interval)
+                assert_close(d.request.interval_score, intervals[i].score, 0);
+            decoded_free(&d);
+        }
+    model_free(model);
+}
+
+#define RANGE "parameters.interval: expected a number above 0 and at most 3/4 (0.75), got "
+
+static void decode_names_what_is_wrong_with_parameters(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *parameters, *message;
+    } cases[] = {
+        {"5", "parameters: expected an object, got a number"},
+        {"[]", "parameters: expected an object, got a list"},
+        {"\"interval\"", "parameters: expected an object, got a string"},
+        {"{\"interval\":null}", "parameters.interval: expected a number, got null"},
+        {"{\"interval\":\"0.5\"}", "parameters.interval: expected a number, got a string"},
+        {"{\"interval\":true}", "parameters.interval: expected a number, got true"},
+        {"{\"interval\":[0.5]}", "parameters.interval: expected a number, got a list"},
+        {"{\"interval\":0.5,\"interval\":{}}",
+         "parameters.interval: expected a number, got an object"},
+        {"{\"interval\":1e400}", "parameters.interval: expected a finite number, got 1e400"},
+        {"{\"interval\":0}", RANGE "0"},
+        {"{\"interval\":-0.5}", RANGE "-0.5"},
+        {"{\"interval\":0.76}", RANGE "0.76"},
+        {"{\"interval\":1}", RANGE "1"},
+        {"{\"interval\":90}", RANGE "90"},
+        {"{\"interval\":1e308}", RANGE "1e+308"},
+    };
+    struct model *model = make_plane();
+    char body[256];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        (void)snprintf(body, sizeof body, "{\"instances\":[[1,2]],\"parameters\":%s}",
+                       cases[i].parameters);
+        assert_refused(model, body, ERR_INVALID, cases[i].message);
+    }
+    /* Rows come first. */
+    assert_refused(model, "{\"parameters\":5,\"instances\":[[1]]}", ERR_INVALID,
+                   "instances[0]: expected 2 numbers, got 1");
+    model_free(model);
+}
+
+static void decode_says_when_the_model_gives_no_intervals(void **state)
+{
+    (void)state;
+    struct model *model = plane_model_bare();
+    assert_refused(model, "{\"instances\":[[1,2]],\"parameters\":{\"interval\":0.9}}",
+                   ERR_UNSUPPORTED,
+                   "parameters.interval: expected a model that gives intervals, got one that does "
+                   "not");
+    assert_rows(model, "{\"instances\":[[1,2]],\"parameters\":{\"x\":0.9}}", 1,
+                (const double[]){1, 2});
+    model_free(model);
+}
+
 static void decode_words_the_width_of_one_in_the_singular(void **state)
 {
     (void)state;
@@ -744,7 +842,7 @@ static void assert_encodes(const double *y, size_t rows, const char *text)
     struct arena *arena = arena_new(64, 0);
     struct error err = {ERR_NONE, "untouched"};
     struct span out;
-    assert_true(v1_encode(y, rows, arena, &out, &err));
+    assert_true(v1_encode(y, NULL, rows, arena, &out, &err));
     assert_int_equal(out.n, strlen(text));
     assert_memory_equal(out.p, text, out.n);
     assert_string_equal(err.message, "untouched");
@@ -770,7 +868,7 @@ static void encode_takes_ten_thousand_rows_in_one_go(void **state)
     struct span out;
     for (size_t i = 0; i < ROWS; i++)
         y[i] = random_number(&random);
-    assert_true(v1_encode(y, ROWS, arena, &out, &err));
+    assert_true(v1_encode(y, NULL, ROWS, arena, &out, &err));
     cJSON *tree = json_tree(out, &err);
     const cJSON *list = json_member(tree, "predictions"), *number = list->child;
     assert_int_equal(cJSON_GetArraySize(list), ROWS);
@@ -789,7 +887,7 @@ static void encode_names_the_row_whose_prediction_is_not_finite(void **state)
     for (size_t i = 0; i < 3; i++) {
         struct error err = {0};
         struct span out;
-        assert_false(v1_encode((const double[]){1, 2, bad[i], NAN}, 4, arena, &out, &err));
+        assert_false(v1_encode((const double[]){1, 2, bad[i], NAN}, NULL, 4, arena, &out, &err));
         assert_int_equal(err.code, ERR_INVALID);
         assert_string_equal(err.message,
                             "row 2: expected a finite prediction, got one that overflows");
@@ -803,9 +901,100 @@ static void encode_says_when_memory_runs_out(void **state)
     struct arena *arena = arena_new(16, 32);
     struct error err = {0};
     struct span out;
-    assert_false(v1_encode((const double[]){1, 2, 3, 4}, 4, arena, &out, &err));
+    assert_false(v1_encode((const double[]){1, 2, 3, 4}, NULL, 4, arena, &out, &err));
     assert_int_equal(err.code, ERR_NO_MEMORY);
     arena_free(arena);
+}
+
+static void encode_puts_intervals_beside_the_predictions(void **state)
+{
+    (void)state;
+    struct arena *arena = arena_new(64, 0);
+    struct error err = {0};
+    struct span out;
+    static const char text[] =
+        "{\"predictions\":[4.5,-1.0],\"intervals\":[[4.25,4.75],[-3.0,1.0]]}";
+    const double y[] = {4.5, -1}, half[] = {0.25, 2};
+    assert_true(v1_encode(y, half, 2, arena, &out, &err));
+    assert_int_equal(out.n, sizeof text - 1);
+    assert_memory_equal(out.p, text, out.n);
+    arena_free(arena);
+}
+
+static void encode_names_the_row_whose_interval_is_not_finite(void **state)
+{
+    (void)state;
+    static const double bad[] = {INFINITY, NAN, 1.7e308};
+    struct arena *arena = arena_new(64, 0);
+    for (size_t i = 0; i < 3; i++) {
+        struct error err = {0};
+        struct span out;
+        const double y[] = {1, 1e308, 3}, half[] = {1, bad[i], INFINITY};
+        assert_false(v1_encode(y, half, 3, arena, &out, &err));
+        assert_int_equal(err.code, ERR_INVALID);
+        assert_string_equal(err.message,
+                            "row 1: expected a finite interval, got one that overflows");
+    }
+    arena_free(arena);
+}
+
+/* ---- explanations ---- */
+
+struct explaining {
+    struct model *model;
+    struct explainer *explainer;
+    struct arena *arena;
+};
+
+static struct explaining start_explaining(void)
+{
+    struct error err = {0};
+    struct explaining e = {plane_model("1", 1), NULL, arena_new(64, 0)};
+    e.explainer = explainer_new(e.model, &err);
+    assert_non_null(e.explainer);
+    return e;
+}
+
+static void stop_explaining(struct explaining *e)
+{
+    explainer_free(e->explainer);
+    model_free(e->model);
+    arena_free(e->arena);
+}
+
+static void explanations_name_every_attribution(void **state)
+{
+    (void)state;
+    struct explaining e = start_explaining();
+    struct error err = {ERR_NONE, "untouched"};
+    struct span out;
+    static const char text[] =
+        "{\"explanations\":["
+        "{\"base\":1.0,\"prediction\":9.0,\"attributions\":{\"a\":2.0,\"b\":6.0}},"
+        "{\"base\":1.0,\"prediction\":0.5,\"attributions\":{\"a\":-0.5,\"b\":0.0}}]}";
+    const double y[] = {9, 0.5}, attributions[] = {2, 6, -0.5, 0};
+    assert_true(v1_encode_explanations(e.explainer, y, attributions, 2, e.arena, &out, &err));
+    assert_int_equal(out.n, sizeof text - 1);
+    assert_memory_equal(out.p, text, out.n);
+    assert_string_equal(err.message, "untouched");
+    stop_explaining(&e);
+}
+
+static void explanations_name_the_row_that_is_not_finite(void **state)
+{
+    (void)state;
+    struct explaining e = start_explaining();
+    struct error err = {0};
+    struct span out;
+    const double y[] = {1, NAN}, attributions[] = {2, 6, -INFINITY, 0};
+    assert_false(v1_encode_explanations(e.explainer, y, attributions, 2, e.arena, &out, &err));
+    assert_string_equal(err.message, "row 1: expected a finite prediction, got one that overflows");
+    const double finite[] = {1, 2};
+    assert_false(v1_encode_explanations(e.explainer, finite, attributions, 2, e.arena, &out, &err));
+    assert_int_equal(err.code, ERR_INVALID);
+    assert_string_equal(err.message,
+                        "row 1: expected a finite attribution, got one that overflows");
+    stop_explaining(&e);
 }
 
 static const struct CMUnitTest tests[] = {
@@ -815,6 +1004,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(decode_refuses_every_body_that_is_cut_short),
     cmocka_unit_test(decode_refuses_nesting_beyond_the_limit),
     cmocka_unit_test(decode_names_the_place_and_what_was_expected),
+    cmocka_unit_test(decode_reads_the_interval_wherever_parameters_stand),
+    cmocka_unit_test(decode_names_what_is_wrong_with_parameters),
+    cmocka_unit_test(decode_says_when_the_model_gives_no_intervals),
     cmocka_unit_test(decode_words_the_width_of_one_in_the_singular),
     cmocka_unit_test(messages_cut_what_they_quote_at_a_character),
     cmocka_unit_test(messages_show_control_characters_as_escapes),
@@ -830,6 +1022,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(encode_takes_ten_thousand_rows_in_one_go),
     cmocka_unit_test(encode_names_the_row_whose_prediction_is_not_finite),
     cmocka_unit_test(encode_says_when_memory_runs_out),
+    cmocka_unit_test(encode_puts_intervals_beside_the_predictions),
+    cmocka_unit_test(encode_names_the_row_whose_interval_is_not_finite),
+    cmocka_unit_test(explanations_name_every_attribution),
+    cmocka_unit_test(explanations_name_the_row_that_is_not_finite),
 };
 
 T_MAIN(tests)

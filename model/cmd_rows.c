@@ -1,0 +1,74 @@
+/* What commands that answer every row of a CSV file with a line of CSV have in common. */
+#include "model/cmd.h"
+
+#include "base/number.h"
+#include "model/model_score.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void cmd_put_name(const char *name, char end)
+{
+    bool quotes = strpbrk(name, ",\"\r\n") != NULL;
+    if (quotes)
+        (void)putchar('"');
+    for (; *name != '\0'; name++) {
+        if (*name == '"')
+            (void)putchar('"');
+        (void)putchar(*name);
+    }
+    if (quotes)
+        (void)putchar('"');
+    (void)putchar(end);
+}
+
+void cmd_put_number(double value, char end)
+{
+    char text[NUMBER_TEXT_MAX + 1];
+    size_t n = number_write(text, value);
+    text[n++] = end;
+    (void)fwrite(text, 1, n, stdout);
+}
+
+bool cmd_check_finite(double value, const char *what, uint64_t row, struct error *err)
+{
+    return isfinite(value) ||
+           error_set(err, ERR_NUMERIC, "row %llu: expected a finite %s, got none",
+                     (unsigned long long)row, what);
+}
+
+static bool read_blocks(const struct model *model, struct dataset *ds, const struct cmd_rows *rows,
+                        struct error *err)
+{
+    size_t n = MODEL_BLOCK_ROWS, clipped = 0;
+    double *x = calloc(MODEL_BLOCK_ROWS * model_feature_count(model), sizeof *x);
+    bool ok = x != NULL || error_set(err, ERR_NO_MEMORY, "out of memory");
+    while (ok && n == MODEL_BLOCK_ROWS) {
+        uint64_t first = dataset_rows(ds) + 1;
+        ok = dataset_read(ds, MODEL_BLOCK_ROWS, x, &n, err) &&
+             rows->block(rows->ctx, first, n, x, err);
+        clipped += ok ? model_clipped(model, n, x) : 0;
+    }
+    if (ok && clipped > 0)
+        (void)fprintf(
+            stderr,
+            "ridge %s: %zu values of %llu rows lay outside the range that the model keeps "
+            "and were clipped to it\n",
+            rows->command, clipped, (unsigned long long)dataset_rows(ds));
+    free(x);
+    return ok;
+}
+
+bool cmd_each_block(const struct model *model, const char *path, const struct cmd_rows *rows,
+                    struct error *err)
+{
+    struct dataset *ds = dataset_new_path(path, CMD_ROWS_MAX, err);
+    bool ok = ds != NULL && model_select(model, false, ds, err);
+    if (ok) {
+        rows->header(rows->ctx);
+        ok = read_blocks(model, ds, rows, err);
+    }
+    dataset_free(ds);
+    return ok;
+}
