@@ -64,6 +64,13 @@ TARGET INLINE void NAME(evaluate)(const struct kernel *k, const double *at, cons
         out[v] = NAME(exp2_minus)(out[v]);
 }
 
+TARGET INLINE void NAME(store)(const NAME(lanes) * from, size_t vectors, double *to)
+{
+#pragma GCC unroll 16
+    for (size_t v = 0; v < vectors; v++)
+        *(NAME(loose) *)(to + v * LANES) = from[v];
+}
+
 TARGET static void NAME(row)(const struct kernel *k, const double *at, double *out)
 {
     const double *points = k->points;
@@ -71,13 +78,13 @@ TARGET static void NAME(row)(const struct kernel *k, const double *at, double *o
     NAME(lanes) value[GROUP * KERNEL_LANES / LANES];
     for (; left >= GROUP; left -= GROUP) {
         NAME(evaluate)(k, at, points, GROUP, value);
-        memcpy(out, value, GROUP * KERNEL_LANES * sizeof *out);
+        NAME(store)(value, GROUP * KERNEL_LANES / LANES, out);
         points += GROUP * k->columns * KERNEL_LANES;
         out += GROUP * KERNEL_LANES;
     }
     for (; left > 0; left--) {
         NAME(evaluate)(k, at, points, 1, value);
-        memcpy(out, value, KERNEL_LANES * sizeof *out);
+        NAME(store)(value, KERNEL_LANES / LANES, out);
         points += k->columns * KERNEL_LANES;
         out += KERNEL_LANES;
     }
@@ -113,7 +120,7 @@ TARGET static void NAME(sum)(const struct kernel *k, const double *at, const dou
         points += k->columns * KERNEL_LANES;
         coefficients += KERNEL_LANES;
     }
-    memcpy(sums, sum, KERNEL_LANES * sizeof *sums);
+    NAME(store)(sum, KERNEL_LANES / LANES, sums);
 }
 
 #undef NAME
