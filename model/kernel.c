@@ -40,6 +40,13 @@ static const double CENTRE_MAX = 1e150, ROW_MAX = 1e300;
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* Without it the sums of a group live in memory. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* Minimax for 2^-r, |r| <= 1/2, through 1 at 0: relative error 2.3e-16 before rounding. */
 #define EXP2_1  (-0x1.62e42fefa3a12p-1)
 #define EXP2_2  0x1.ebfbdff82c431p-3

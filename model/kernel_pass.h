@@ -16,7 +16,7 @@ typedef double NAME(loose)
 
 TARGET INLINE NAME(lanes) NAME(all)(double x)
 {
-    return (NAME(lanes)){0} + x;
+    return x - (NAME(lanes)){0}; /* not +, which would change -0 and so cost an addition */
 }
 
 /* 2^-s for s >= 0: s = n + r with n whole and |r| <= 1/2, then a polynomial in r, then n taken from its
@@ -44,24 +44,32 @@ TARGET INLINE void NAME(evaluate)(const struct kernel *k, const double *at, cons
                                   size_t blocks, NAME(lanes) * out)
 {
     const size_t per_block = KERNEL_LANES / LANES, vectors = blocks * per_block;
+    const size_t columns = k->columns;
     const NAME(lanes) zero = {0};
-#pragma GCC unroll 16
+    UNROLL
     for (size_t v = 0; v < vectors; v++)
         out[v] = zero;
-    for (size_t j = 0; j < k->columns; j += 2) {
+    for (size_t j = 0; j < columns; j += 2) {
         const NAME(lanes) sum = NAME(all)(at[j]), difference = NAME(all)(at[j + 1]);
-#pragma GCC unroll 16
+        UNROLL
         for (size_t v = 0; v < vectors; v++) {
             const double *z =
-                points + (v / per_block * k->columns + j) * KERNEL_LANES + v % per_block * LANES;
+                points + (v / per_block * columns + j) * KERNEL_LANES + v % per_block * LANES;
             const NAME(lanes) a = sum - *(const NAME(loose) *)z;
             const NAME(lanes) b = difference - *(const NAME(loose) *)(z + KERNEL_LANES);
             out[v] += MAX_ABS(a, b);
         }
     }
-#pragma GCC unroll 16
+    UNROLL
     for (size_t v = 0; v < vectors; v++)
         out[v] = NAME(exp2_minus)(out[v]);
+}
+
+TARGET INLINE void NAME(store)(const NAME(lanes) * from, size_t vectors, double *to)
+{
+    UNROLL
+    for (size_t v = 0; v < vectors; v++)
+        *(NAME(loose) *)(to + v * LANES) = from[v];
 }
 
 TARGET static void NAME(row)(const struct kernel *k, const double *at, double *out)
@@ -71,13 +79,13 @@ TARGET static void NAME(row)(const struct kernel *k, const double *at, double *o
     NAME(lanes) value[GROUP * KERNEL_LANES / LANES];
     for (; left >= GROUP; left -= GROUP) {
         NAME(evaluate)(k, at, points, GROUP, value);
-        memcpy(out, value, GROUP * KERNEL_LANES * sizeof *out);
+        NAME(store)(value, GROUP * KERNEL_LANES / LANES, out);
         points += GROUP * k->columns * KERNEL_LANES;
         out += GROUP * KERNEL_LANES;
     }
     for (; left > 0; left--) {
         NAME(evaluate)(k, at, points, 1, value);
-        memcpy(out, value, KERNEL_LANES * sizeof *out);
+        NAME(store)(value, KERNEL_LANES / LANES, out);
         points += k->columns * KERNEL_LANES;
         out += KERNEL_LANES;
     }
@@ -88,7 +96,7 @@ TARGET INLINE void NAME(accumulate)(const NAME(lanes) * value, const double *coe
                                     size_t blocks, NAME(lanes) * sum)
 {
     const size_t per_block = KERNEL_LANES / LANES;
-#pragma GCC unroll 16
+    UNROLL
     for (size_t v = 0; v < blocks * per_block; v++) {
         const NAME(lanes) c = *(const NAME(loose) *)(coefficients + v * LANES);
         sum[v % per_block] = FMA(value[v], c, sum[v % per_block]);
@@ -113,7 +121,7 @@ TARGET static void NAME(sum)(const struct kernel *k, const double *at, const dou
         points += k->columns * KERNEL_LANES;
         coefficients += KERNEL_LANES;
     }
-    memcpy(sums, sum, KERNEL_LANES * sizeof *sums);
+    NAME(store)(sum, KERNEL_LANES / LANES, sums);
 }
 
 #undef NAME

@@ -7,12 +7,12 @@ cd "$(dirname "$0")/../.."
 core=${CORE:-$(($(nproc) - 1))}
 export OPENBLAS_NUM_THREADS=1
 
-# Nanoseconds per centre and row; 4,096 centres of 8 inputs, p' columns with the directions.
+# CPU nanoseconds per centre and row; 4,096 centres of 8 inputs, p' columns with the directions.
 prediction_speed() {
     local ours theirs
     ours=$(taskset -c "$core" build/bench_kernel)
     theirs=$(taskset -c "$core" "${PYTHON:-/usr/bin/python3}" tests/bench/bench_nystroem.py)
-    echo "prediction, ns per centre and row, 4096 centres of 8 inputs, core $core: median (range)"
+    echo "prediction, CPU ns per centre and row, 4096 centres of 8 inputs, core $core: median (range)"
     awk '{ printf "  ridge, %-9s p'"'"' = %-2d %8.2f (%.2f to %.2f)\n", $2 ",", $1, $3, $4, $5 }' <<<"$ours"
     awk '{ t = $2; u = $3; v = $4; gsub("_", " ", $1)
            printf "  scikit-learn, %-32s %8.2f (%.2f to %.2f)\n", $1, t, u, v }' <<<"$theirs"
