@@ -201,10 +201,10 @@ bench: deps-bench ## requests per second and CPU per request beside nginx, start
 build/bench_start: $(B)/tests/bench/bench_start.o
 	$(CC) $(LDFLAGS) $^ -o $@
 
-cover: deps-test ## line coverage of the tests
+cover: deps-test ## lines the tests execute, by room, and the functions they never call
+	@[ ! -d build/cover ] || find build/cover -name '*.gcda' -delete
 	@$(MAKE) --no-print-directory VARIANT=cover run-tests
-	@cd build/cover && find . -name '*.gcda' -not -path './tests/*' -exec gcov -r -s $(CURDIR) {} + 2>/dev/null | \
-	    awk '/^Lines executed/ {line = $$0} END {print "total: " line}'
+	@sh tests/cover.sh
 
 # ---- housekeeping ----
 

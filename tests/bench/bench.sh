@@ -56,7 +56,7 @@ cpu_ticks() { # pid: user + system
     awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/$1/stat"
 }
 
-measure() { # name port path pid: appends "requests/s cpu_us" to a file
+measure() { # name port path pid: appends "requests/s cpu_us p50 p99" to a file
     local before after output
     before=$(cpu_ticks "$4")
     output=$(taskset -c 1 wrk -t1 -c32 -d"$duration" --latency -s tests/bench/predict.lua "http://127.0.0.1:$2$3")
