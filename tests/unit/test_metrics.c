@@ -123,6 +123,19 @@ static void series_are_removed_from_any_place_and_made_again_at_zero(void **stat
     }
 }
 
+static void a_series_stays_until_its_last_user_has_left(void **state)
+{
+    struct metric_family *f = family(*state, &counter);
+    struct metric_series *s = series(f, "a");
+    assert_ptr_equal(series(f, "a"), s);
+    metric_add(s, 0, 1);
+    metrics_series_remove(f, s);
+    assert_true(metric_read(s) == 1);
+    metrics_series_remove(f, s);
+    s = series(f, "a");
+    assert_true(metric_read(s) == 0);
+}
+
 /* ---- the programmer's mistakes ---- */
 
 #define NAMED(text, type)                                                                          \
@@ -244,6 +257,7 @@ static const struct CMUnitTest tests[] = {
     CASE(a_histogram_reads_as_the_number_of_its_observations),
     CASE(a_series_is_made_once_for_the_same_label_values),
     CASE(series_are_removed_from_any_place_and_made_again_at_zero),
+    CASE(a_series_stays_until_its_last_user_has_left),
     CASE(wrong_use_aborts),
     CASE(nothing_is_lost_when_every_shard_is_written_at_once),
 };

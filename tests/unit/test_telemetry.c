@@ -22,6 +22,12 @@ struct fixture {
     char *page; /* the last one */
 };
 
+static void remove_model(struct fixture *f)
+{
+    telemetry_model_retire(f->series);
+    telemetry_model_free(f->series);
+}
+
 static int setup(void **state)
 {
     static const struct telemetry_labels labels = {"user01", "ns", "1.2.3", "abc"};
@@ -29,7 +35,7 @@ static int setup(void **state)
     assert_non_null(f);
     assert_non_null(f->metrics = metrics_new(2));
     assert_non_null(f->telemetry = telemetry_new(f->metrics, &labels));
-    f->model = plane_model();
+    f->model = plane_model("1", 1);
     assert_non_null(f->series = telemetry_model_new(f->telemetry, "served", f->model));
     *state = f;
     return 0;
@@ -38,7 +44,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    telemetry_model_free(f->series);
+    remove_model(f);
     telemetry_free(f->telemetry);
     metrics_free(f->metrics);
     model_free(f->model);
@@ -179,7 +185,7 @@ static void a_card_without_a_holdout_shows_no_quality(void **state)
 {
     struct fixture *f = *state;
     struct model_parts *parts = &f->model->parts;
-    telemetry_model_free(f->series);
+    remove_model(f);
     parts->card.holdout.rows = 0;
     f->series = telemetry_model_new(f->telemetry, "served", f->model);
     assert_non_null(f->series);
@@ -192,19 +198,33 @@ static void a_card_without_a_holdout_shows_no_quality(void **state)
 static void gauges_leave_with_their_model_and_counters_stay(void **state)
 {
     struct fixture *f = *state;
-    telemetry_prediction(f->series, 0, true, 1, 1000);
-    telemetry_model_free(f->series);
-    f->series = NULL;
+    telemetry_model_retire(f->series);
+    telemetry_prediction(f->series, 0, true, 1, 1000); /* what was in flight */
     assert_value(f, FAMILY "\"success\"}", 1);
     assert_null(strstr(f->page, "model_mae_score{"));
     assert_null(strstr(f->page, "model_r2_score{"));
     assert_null(strstr(f->page, "model_quality_live{"));
     assert_null(strstr(f->page, "model_info{"));
+    telemetry_model_free(f->series);
     f->series = telemetry_model_new(f->telemetry, "served", f->model);
     assert_non_null(f->series);
     telemetry_prediction(f->series, 0, true, 1, 1000);
     assert_value(f, FAMILY "\"success\"}", 2);
     assert_value(f, "model_mae_score{" FOUR "}", 0.25);
+}
+
+static void reloads_are_counted_by_outcome_and_the_last_one_is_shown(void **state)
+{
+    struct fixture *f = *state;
+    assert_value(f, "model_reload_total{outcome=\"success\"}", 0);
+    assert_value(f, "model_reload_total{outcome=\"failure\"}", 0);
+    assert_value(f, "model_reload_failed", 0);
+    telemetry_reload(f->telemetry, false);
+    assert_value(f, "model_reload_failed", 1);
+    telemetry_reload(f->telemetry, true);
+    assert_value(f, "model_reload_total{outcome=\"success\"}", 1);
+    assert_value(f, "model_reload_total{outcome=\"failure\"}", 1);
+    assert_value(f, "model_reload_failed", 0);
 }
 
 static void the_program_and_the_artifact_introduce_themselves(void **state)
@@ -239,6 +259,7 @@ static const struct CMUnitTest tests[] = {
     CASE(quality_is_the_cards_holdout),
     CASE(a_card_without_a_holdout_shows_no_quality),
     CASE(gauges_leave_with_their_model_and_counters_stay),
+    CASE(reloads_are_counted_by_outcome_and_the_last_one_is_shown),
     CASE(the_program_and_the_artifact_introduce_themselves),
     CASE(reserved_label_names_are_not_used),
 };
