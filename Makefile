@@ -213,7 +213,7 @@ PREFIX ?= /usr/local
 install: all ## install the programs under PREFIX
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin build/ridge build/ridged
 image: ## build the container image
-	docker build -t ridged:$(VERSION) .
+	docker build --build-arg REVISION=$(REVISION) -t ridged:$(VERSION) .
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / {split($$1, n, " "); printf "  %-14s %s\n", n[1], $$2}' $(firstword $(MAKEFILE_LIST))
 clean: ## remove everything built
