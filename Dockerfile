@@ -4,7 +4,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
         gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev libopenblas-dev liblapacke-dev
 WORKDIR /src
 COPY . .
-RUN make build/ridged REVISION=image
+ARG REVISION=unknown
+RUN make build/ridged REVISION="$REVISION"
 
 FROM debian:12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends \

@@ -79,7 +79,7 @@ $(TESTS): $(B)/%: $(B)/%.o $(SUPPORT_OBJ) $(LIB)
 
 DEPS_RUN   := gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev libopenblas-dev \
               liblapacke-dev
-DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus curl
+DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus curl locales
 DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
 DEPS_BENCH := $(DEPS_TEST) nginx-light wrk python3-sklearn
 
@@ -120,7 +120,7 @@ RUN := $(sort $(foreach t,$(TESTS),$(if $(filter $(T),$(notdir $t)),$t)))
 test: deps-test ## run the tests; T=test_ridge picks a program, F='*singular*' a case
 	@$(MAKE) --no-print-directory run-tests
 run-tests: all $(RUN)
-	@fail=0; for t in $(RUN); do F='$(F)' BUILD=$(P) $$t || { echo "FAILED: $$t"; fail=1; }; done; exit $$fail
+	@F='$(F)' BUILD=$(P) sh tests/run.sh $(VARIANT) $(RUN)
 
 # ---- checks ----
 
@@ -209,10 +209,10 @@ build/bench_kernel: $(B)/tests/bench/bench_kernel.o $(LIB)
 build/bench_explain: $(B)/tests/bench/bench_explain.o $(LIB)
 	$(CC) $(LDFLAGS) $^ $(LIBS_serve) -o $@
 
-cover: deps-test ## line coverage of the tests
+cover: deps-test ## lines the tests execute, by room, and the functions they never call
+	@[ ! -d build/cover ] || find build/cover -name '*.gcda' -delete
 	@$(MAKE) --no-print-directory VARIANT=cover run-tests
-	@cd build/cover && find . -name '*.gcda' -not -path './tests/*' -exec gcov -r -s $(CURDIR) {} + 2>/dev/null | \
-	    awk '/^Lines executed/ {line = $$0} END {print "total: " line}'
+	@sh tests/cover.sh
 
 # ---- housekeeping ----
 
@@ -221,7 +221,7 @@ PREFIX ?= /usr/local
 install: all ## install the programs under PREFIX
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin build/ridge build/ridged
 image: ## build the container image
-	docker build -t ridged:$(VERSION) .
+	docker build --build-arg REVISION=$(REVISION) -t ridged:$(VERSION) .
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / {split($$1, n, " "); printf "  %-14s %s\n", n[1], $$2}' $(firstword $(MAKEFILE_LIST))
 clean: ## remove everything built

@@ -2,7 +2,7 @@
  * info family goes by, the order of the comment lines, and the end. */
 #include "metrics/exposition.h"
 
-#include "base/arena.h"
+#include "base/json.h"
 #include "base/number.h"
 #include "metrics/metrics_internal.h"
 
@@ -18,15 +18,20 @@ struct page {
 
 /* ---- text ---- */
 
+/* A scrape drops the whole page for one byte that is not UTF-8, so such a byte becomes U+FFFD. */
 static void put_escaped(FILE *out, const char *text, bool quotes)
 {
-    for (; *text != '\0'; text++) {
-        if (*text == '\n')
+    const char *end = text + strlen(text);
+    for (size_t n; text<end; text += n> 0 ? n : 1) {
+        n = json_utf8_length(text, end);
+        if (n == 0)
+            (void)fputs("\xef\xbf\xbd", out);
+        else if (*text == '\n')
             (void)fputs("\\n", out);
         else if (*text == '\\' || (quotes && *text == '"'))
             (void)fprintf(out, "\\%c", *text);
         else
-            (void)fputc(*text, out);
+            (void)fwrite(text, 1, n, out);
     }
 }
 
@@ -127,20 +132,17 @@ static void put_header(const struct page *page, const struct metric_family *fami
 static void put_histogram(const struct page *page, const struct metric_series *series)
 {
     const struct metric_family *family = series->family;
-    uint64_t count = 0, sum = 0;
+    uint64_t buckets[METRIC_BUCKETS_MAX + 1], count = 0, sum;
     double infinity = INFINITY;
+    metric_histogram_read(series, buckets, &sum);
     for (size_t i = 0; i <= family->bucket_count; i++) {
-        for (unsigned shard = 0; shard < family->metrics->shards; shard++)
-            count += atomic_load_explicit(&metric_slot_at(series, shard)->buckets[i],
-                                          memory_order_relaxed);
+        count += buckets[i];
         (void)fprintf(page->out, "%s_bucket", family->name);
         put_labels(page->out, series, i < family->bucket_count ? &family->bounds[i] : &infinity);
         (void)fputc(' ', page->out);
         put_count(page->out, count);
         (void)fputc('\n', page->out);
     }
-    for (unsigned shard = 0; shard < family->metrics->shards; shard++)
-        sum += atomic_load_explicit(&metric_slot_at(series, shard)->sum, memory_order_relaxed);
     (void)fprintf(page->out, "%s_sum", family->name);
     put_labels(page->out, series, NULL);
     (void)fputc(' ', page->out);
@@ -232,16 +234,18 @@ struct range {
 
 static void read_parameter(struct span parameter, struct range *range)
 {
+    static const char *const versions[] = {
+        [EXPOSITION_TEXT] = "0.0.4", [EXPOSITION_OPENMETRICS] = "1.0.0"};
     struct span name = next_part(&parameter, '=');
     struct span value = trim(parameter);
     if (value.n >= 2 && value.p[0] == '"' && value.p[value.n - 1] == '"')
         value = (struct span){value.p + 1, value.n - 2};
-    if (same(name, "q") && number_read_text(value.p, value.n, &range->q) != NUMBER_OK)
+    if (same(name, "q") && (number_read_text(value.p, value.n, &range->q) != NUMBER_OK ||
+                            range->q < 0 || range->q > 1))
         range->q = 0;
-    if (same(name, "version") && !same(value, "1.0.0"))
-        range->fit[EXPOSITION_OPENMETRICS] = 0;
-    if (same(name, "version") && !same(value, "0.0.4"))
-        range->fit[EXPOSITION_TEXT] = 0;
+    for (int f = EXPOSITION_TEXT; f <= EXPOSITION_OPENMETRICS; f++)
+        if (same(name, "version") && range->fit[f] > 0)
+            range->fit[f] = same(value, versions[f]) ? range->fit[f] + 1 : 0;
 }
 
 static struct range read_range(struct span text)

@@ -5,6 +5,7 @@
 #include "metrics/metrics_internal.h"
 
 #include <math.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,7 +226,7 @@ void metrics_series_remove(struct metric_family *family, struct metric_series *s
 
 static void add(_Atomic uint64_t *to, uint64_t n)
 {
-    atomic_store_explicit(to, atomic_load_explicit(to, RELAXED) + n, RELAXED);
+    atomic_store_explicit(to, atomic_load_explicit(to, RELAXED) + n, memory_order_release);
 }
 
 void metric_add(struct metric_series *series, unsigned shard, uint64_t n)
@@ -252,11 +253,45 @@ void metric_observe(struct metric_series *series, unsigned shard, uint64_t amoun
 {
     const struct metric_family *family = series->family;
     struct metric_slot *slot = metric_slot_at(series, shard);
+    uint64_t sequence = atomic_load_explicit(&slot->sequence, RELAXED);
     size_t i = 0;
     while (i < family->bucket_count && amount > family->limits[i])
         i++;
+    /* The stores release, so whoever reads one of them finds the sequence odd or moved on. */
+    atomic_store_explicit(&slot->sequence, sequence + 1, RELAXED);
     add(&slot->buckets[i], 1);
     add(&slot->sum, amount);
+    atomic_store_explicit(&slot->sequence, sequence + 2, memory_order_release);
+}
+
+/* ---- reading ---- */
+
+/* False when an observation came in between. */
+static bool try_read_slot(const struct metric_slot *slot, size_t n, uint64_t *buckets,
+                          uint64_t *sum)
+{
+    uint64_t before = atomic_load_explicit(&slot->sequence, memory_order_acquire);
+    for (size_t i = 0; i < n; i++)
+        buckets[i] = atomic_load_explicit(&slot->buckets[i], memory_order_acquire);
+    *sum = atomic_load_explicit(&slot->sum, memory_order_acquire);
+    return before % 2 == 0 && atomic_load_explicit(&slot->sequence, RELAXED) == before;
+}
+
+void metric_histogram_read(const struct metric_series *series, uint64_t *buckets, uint64_t *sum)
+{
+    const struct metric_family *family = series->family;
+    size_t n = family->bucket_count + 1;
+    *sum = 0;
+    memset(buckets, 0, n * sizeof *buckets);
+    for (unsigned shard = 0; shard < family->metrics->shards; shard++) {
+        uint64_t counts[METRIC_BUCKETS_MAX + 1], amounts;
+        /* A writer may have lost its CPU in mid-observation: let it run. */
+        while (!try_read_slot(metric_slot_at(series, shard), n, counts, &amounts))
+            (void)sched_yield();
+        for (size_t i = 0; i < n; i++)
+            buckets[i] += counts[i];
+        *sum += amounts;
+    }
 }
 
 double metric_read(const struct metric_series *series)
@@ -265,12 +300,14 @@ double metric_read(const struct metric_series *series)
     uint64_t bits = atomic_load_explicit(&series->level, RELAXED), sum = 0;
     double level;
     memcpy(&level, &bits, sizeof level);
-    for (unsigned shard = 0; shard < family->metrics->shards; shard++) {
-        const struct metric_slot *slot = metric_slot_at(series, shard);
-        if (!is_histogram(family->type))
-            sum += atomic_load_explicit(&slot->sum, RELAXED);
-        for (size_t i = 0; is_histogram(family->type) && i <= family->bucket_count; i++)
-            sum += atomic_load_explicit(&slot->buckets[i], RELAXED);
+    if (is_histogram(family->type)) {
+        uint64_t buckets[METRIC_BUCKETS_MAX + 1], amounts;
+        metric_histogram_read(series, buckets, &amounts);
+        for (size_t i = 0; i <= family->bucket_count; i++)
+            sum += buckets[i];
+        return (double)sum;
     }
+    for (unsigned shard = 0; shard < family->metrics->shards; shard++)
+        sum += atomic_load_explicit(&metric_slot_at(series, shard)->sum, RELAXED);
     return level + (family->type == METRIC_GAUGE ? (double)(int64_t)sum : (double)sum);
 }

@@ -2,9 +2,9 @@
  *
  * Idea:    a family (name, type, help, label names) holds series (label values); a series holds one
  *          slot per shard, on cache lines of its own. A shard is written by one thread only, so an
- *          update is an atomic load and an atomic store, never a locked instruction; a scrape sums
- *          the shards. Histograms count nanoseconds in integers; `_count` is the sum of the buckets
- *          just read, so it always equals `+Inf` even while others write.
+ *          update is a few plain loads and stores, never a locked instruction; a scrape sums the
+ *          shards. Histograms add up integers (nanoseconds, bytes), and a sequence number lets the
+ *          scrape take every observation whole or not at all (a seqlock).
  * Does not: know a route or a model, look a series up by name on the hot path, or expire series.
  * Threads: families are made before any other thread runs. Series are made and removed under the
  *          registry's lock, which only the loader and a scrape take. metric_add, metric_gauge_add, metric_observe: the

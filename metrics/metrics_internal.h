@@ -15,6 +15,7 @@
 /* What one thread writes of one series. Slots are padded to whole cache lines, so that no two threads
  * ever write the same line. */
 struct metric_slot {
+    _Atomic uint64_t sequence;  /* histogram: odd while an observation is being written */
     _Atomic uint64_t sum;       /* counter, gauge: two's complement; histogram: amounts */
     _Atomic uint64_t buckets[]; /* not cumulative; the last is +Inf */
 };
@@ -56,6 +57,10 @@ struct metrics {
     struct metric_update updates[METRIC_UPDATES_MAX];
     size_t update_count;
 };
+
+/* What all shards have observed: counts by bucket (bucket_count + 1, not cumulative) and the sum of the
+ * amounts, every observation whole. */
+void metric_histogram_read(const struct metric_series *series, uint64_t *buckets, uint64_t *sum);
 
 static inline struct metric_slot *metric_slot_at(const struct metric_series *series, unsigned shard)
 {

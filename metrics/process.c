@@ -121,6 +121,9 @@ static void update_limit(struct metric_series *series, int resource)
 static void update(void *ctx)
 {
     struct process_metrics *p = ctx;
+    /* What cannot be read this time must not show what was read before. */
+    for (size_t i = 0; i < ITEM_COUNT; i++)
+        metric_set(p->series[i], NAN);
     update_stat(p);
     update_descriptors(p);
     update_limit(p->series[MAX_FDS], RLIMIT_NOFILE);

@@ -496,6 +496,10 @@ static void advance(struct api_call *call)
         STAGE_POSTPROCESS};
     if (atomic_load_explicit(&call->starved, memory_order_relaxed))
         (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
+    /* What a cancelled stage left undone must not be read by the next. */
+    if (call->error.code == ERR_NONE &&
+        atomic_load_explicit(&call->cancelled, memory_order_relaxed))
+        (void)error_set(&call->error, ERR_DEADLINE, "request: cancelled before it was answered");
     bool failed = call->error.code != ERR_NONE;
     /* As in KServe, preprocess is observed for every request that reached the model, the rest only
      * when it succeeded. */

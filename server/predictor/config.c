@@ -1,11 +1,11 @@
 /* One table says everything about an option: name, environment name, how to read it, where it goes,
- * what --help says. getopt_long does the splitting; its '?' answer is how unknown options are found. */
-#define _GNU_SOURCE /* getopt_long */
+ * what --help says. getopt_long would take abbreviations and the next option for a value, and cannot say
+ * which word it did not know. */
+#define _GNU_SOURCE /* sched_getaffinity */
 #include "server/predictor/config.h"
 
 #include "base/number.h"
 
-#include <getopt.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +65,7 @@ static const struct option_spec specs[] = {
     {"log_level", "KSERVE_LOGLEVEL", LEVEL, offsetof(struct config, log_level), 0, 0,
      DEFAULT("info"), "debug, info, warning or error"},
 };
-enum { SPEC_COUNT = sizeof specs / sizeof *specs, OPTION_HELP = 1000, OPTION_VERSION };
+enum { SPEC_COUNT = sizeof specs / sizeof *specs };
 
 /* ---- values ---- */
 
@@ -174,26 +174,48 @@ static void note_unknown(struct config *config, const char *option)
         config->unknown[config->unknown_count++] = option;
 }
 
-bool config_read(struct config *config, int argc, char **argv, struct error *err)
+/* The option whose name is text[0..n), or NULL; names are not abbreviated. */
+static const struct option_spec *find_spec(const char *text, size_t n)
 {
-    struct option options[SPEC_COUNT + 3] = {{0}};
-    for (int i = 0; i < SPEC_COUNT; i++)
-        options[i] = (struct option){specs[i].name, required_argument, NULL, i};
-    options[SPEC_COUNT] = (struct option){"help", no_argument, NULL, OPTION_HELP};
-    options[SPEC_COUNT + 1] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
+    for (size_t i = 0; i < SPEC_COUNT; i++)
+        if (strlen(specs[i].name) == n && memcmp(specs[i].name, text, n) == 0)
+            return &specs[i];
+    return NULL;
+}
+
+/* Reads the option argv[*i], moving *i on to its value when that stands apart. */
+static bool read_option(struct config *config, char *const *argv, int *i, struct error *err)
+{
+    const char *word = argv[*i], *equals = strchr(word, '=');
+    size_t n = equals != NULL ? (size_t)(equals - word) : strlen(word);
+    if (strcmp(word, "--help") == 0)
+        return (config->help = true);
+    if (strcmp(word, "--version") == 0)
+        return (config->version = true);
+    const struct option_spec *spec = n > 2 ? find_spec(word + 2, n - 2) : NULL;
+    if (spec == NULL) {
+        note_unknown(config, word);
+        return true;
+    }
+    if (equals != NULL)
+        return assign(config, spec, equals + 1, err);
+    const char *next = argv[*i + 1];
+    if (next == NULL || strncmp(next, "--", 2) == 0)
+        return error_set(err, ERR_INVALID, "%s: expected a value", word);
+    return assign(config, spec, argv[++*i], err);
+}
+
+bool config_read(struct config *config, int argc, char *const *argv, struct error *err)
+{
     if (!read_defaults(config, err))
         return false;
-    optind = 0; /* 0 makes glibc start over: tests read more than one command line */
-    opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, ":", options, NULL)) != -1;) {
-        if (c == OPTION_HELP || c == OPTION_VERSION)
-            *(c == OPTION_HELP ? &config->help : &config->version) = true;
-        else if (c == ':')
-            return error_set(err, ERR_INVALID, "%s: expected a value", argv[optind - 1]);
-        else if (c == '?')
-            note_unknown(config, argv[optind - 1]);
-        else if (!assign(config, &specs[c], optarg, err))
-            return false;
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "--", 2) == 0) {
+            if (!read_option(config, argv, &i, err))
+                return false;
+        } else if (argv[i][0] == '-') {
+            note_unknown(config, argv[i]);
+        } /* else the value of an option nobody knows */
     }
     return true;
 }

@@ -33,8 +33,8 @@ struct config {
     size_t unknown_count;
 };
 
-/* Reads argv and the environment into *config. argv may be permuted. */
-bool config_read(struct config *config, int argc, char **argv, struct error *err) MUST_CHECK;
+/* Reads argv (ends in NULL) and the environment into *config. */
+bool config_read(struct config *config, int argc, char *const *argv, struct error *err) MUST_CHECK;
 
 /* Every option with its default and environment name, one line each. */
 void config_help(FILE *out);

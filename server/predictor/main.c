@@ -210,13 +210,14 @@ static int run(struct ridged *r)
     (void)sigaddset(&signals, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    if ((r->log = log_start(STDERR_FILENO, r->config.log_level, &err)) == NULL || !start(r, &err)) {
+    r->log = log_start(STDERR_FILENO, r->config.log_level, &err);
+    warn_of_unknown_options(r);
+    if (r->log == NULL || !start(r, &err)) {
         log_event(r->log, LOG_ERROR, "start_failed", LOG_TEXT("error", err.message));
         leave_termination_message(err.message);
         release(r);
         return 1;
     }
-    warn_of_unknown_options(r);
     api_set_lifecycle(r->api, API_READY);
     log_event(r->log, LOG_INFO, "ready", LOG_NUMBER("http_port", http_port(r->server)),
               LOG_NUMBER("metrics_port", http_port(r->observer)),

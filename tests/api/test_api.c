@@ -1,13 +1,17 @@
 /* The door without sockets: routing, order of checks, statuses, counting, resumable calls. What a body
  * may look like is in tests/unit/test_v1.c and tests/conformance. */
+#define _GNU_SOURCE /* pipe2 */
+#include "base/json.h"
 #include "model/model_internal.h"
 #include "tests/support/plane.h"
 #include "tests/support/t.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int setup(void **state)
 {
@@ -322,23 +326,31 @@ static void a_body_beyond_the_memory_budget_is_413_and_a_full_budget_is_429(void
     free(body);
 }
 
+/* A body that is too dear to be run in place: 1000 rows in 100 kB; freed by the caller. */
+static struct request dear_request(char **body)
+{
+    size_t n = 200000, at;
+    *body = malloc(n);
+    assert_non_null(*body);
+    at = (size_t)sprintf(*body, "{\"instances\":[[1,2]");
+    for (int i = 0; i < 999; i++)
+        at +=
+            (size_t)sprintf(*body + at, ",[%d,                                %*d]", i, 60, i % 7);
+    at += (size_t)sprintf(*body + at, "]}");
+    assert_true(at < n);
+    return (struct request){.method = HTTP_POST,
+                            .method_name = {"POST", 4},
+                            .path = {predict_path, sizeof predict_path - 1},
+                            .body = {*body, at}};
+}
+
 /* A dear request hands its work out; whoever runs the blocks, in whatever order, the answer is the
  * same as in place. */
 static void a_large_request_can_be_run_block_by_block_elsewhere(void **state)
 {
     struct plane *p = *state;
-    size_t n = 200000, at;
-    char *body = malloc(n);
-    assert_non_null(body);
-    at = (size_t)sprintf(body, "{\"instances\":[[1,2]");
-    for (int i = 0; i < 999; i++)
-        at += (size_t)sprintf(body + at, ",[%d,                                %*d]", i, 60, i % 7);
-    at += (size_t)sprintf(body + at, "]}");
-    assert_true(at < n);
-    struct request request = {.method = HTTP_POST,
-                              .method_name = {"POST", 4},
-                              .path = {predict_path, sizeof predict_path - 1},
-                              .body = {body, at}};
+    char *body;
+    struct request request = dear_request(&body);
     arena_reset(p->arena);
     struct api_call *call = api_begin(p->api, API_EVERYTHING, &request, p->arena, 0);
     struct job job = {0};
@@ -466,6 +478,121 @@ static void threads_that_ask_at_once_share_one_explainer(void **state)
     plane_clear(&p);
 }
 
+/* Whatever the stage in which the peer leaves: no later stage runs, and the memory it was charged for is
+ * given back. */
+static void a_cancelled_request_ends_with_the_stage_it_is_in(void **state)
+{
+    struct plane *p = *state;
+    char *body;
+    struct request request = dear_request(&body);
+    for (size_t stage = 1; stage <= 2; stage++) {
+        size_t jobs = 0;
+        struct job job = {0};
+        arena_reset(p->arena);
+        struct api_call *call = api_begin(p->api, API_EVERYTHING, &request, p->arena, 0);
+        while (api_step(call, &job) == API_COMPUTE) {
+            if (++jobs == stage)
+                api_cancel(call);
+            for (size_t i = 0; i < job.blocks; i++)
+                job.run(call, i);
+        }
+        assert_int_equal(jobs, stage);
+        assert_int_equal(api_end(call)->status, 504);
+    }
+    for (size_t i = 0; i < 2 * PLANE_BUDGET / (8 * request.body.n); i++) {
+        arena_reset(p->arena);
+        assert_int_equal(api_handle(p->api, API_EVERYTHING, &request, p->arena, 0)->status, 200);
+    }
+    free(body);
+}
+
+/* An arena that runs out in mid-answer, at every place where it can. */
+static void exhausted_memory_is_503_wherever_it_happens(void **state)
+{
+    struct plane *p = *state;
+    static const char *const paths[] = {"/v1/models", "/v1/models/plane", "/v1/models/plane:foo",
+                                        "/metrics", predict_path};
+    static const char body[] = "{\"instances\":[[1,2],[\"1\",2],[3,4]]}";
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        bool predict = paths[i] == predict_path;
+        int wanted = i == 2 ? 404 : 200;
+        size_t failed = 0, limit = 64;
+        for (int status = 0; status != wanted; limit += 16) {
+            struct arena *arena = arena_new(32, limit);
+            struct request request = {.method = predict ? HTTP_POST : HTTP_GET,
+                                      .method_name = {"", 0},
+                                      .path = {paths[i], strlen(paths[i])},
+                                      .body = {body, predict ? sizeof body - 1 : 0}};
+            assert_non_null(arena);
+            const struct response *r = api_handle(p->api, API_EVERYTHING, &request, arena, 0);
+            status = r->status;
+            if (status == 503)
+                assert_memory_equal(r->body.p, "{\"error\":\"out of memory\"}", r->body.n);
+            failed += status == 503;
+            arena_free(arena);
+            assert_true(limit < 1 << 20);
+        }
+        assert_true(failed > 3);
+    }
+}
+
+/* ---- the log ---- */
+
+/* What one request with this method leaves in the log. */
+static void log_of(struct plane *p, bool access_log, const char *path, char text[4096])
+{
+    int ends[2];
+    struct error err = {0};
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    struct log *log = log_start(ends[1], LOG_INFO, &err);
+    assert_non_null(log);
+    struct api_config config = {.registry = p->registry,
+                                .telemetry = p->telemetry,
+                                .metrics = p->metrics,
+                                .log = log,
+                                .access_log = access_log,
+                                .max_rows = 10,
+                                .memory_budget_bytes = PLANE_BUDGET,
+                                .shards = PLANE_SHARDS};
+    struct api *api = api_new(&config, &err);
+    assert_non_null(api);
+    const struct header told[] = {{{"x-request-id", 12}, {"abc-123", 7}}};
+    struct request request = {.method = HTTP_GET,
+                              .method_name = {"GET", 3},
+                              .path = {path, strlen(path)},
+                              .headers = told,
+                              .header_count = 1};
+    arena_reset(p->arena);
+    (void)api_handle(api, API_EVERYTHING, &request, p->arena, 0);
+    api_free(api);
+    log_stop(log);
+    (void)close(ends[1]);
+    ssize_t n = read(ends[0], text, 4095);
+    (void)close(ends[0]);
+    assert_true(n >= 0);
+    text[n] = '\0';
+}
+
+static void the_access_log_is_one_json_line_for_each_request_if_it_is_wanted(void **state)
+{
+    char text[4096];
+    struct error err = {0};
+    log_of(*state, false, "/healthz", text);
+    assert_string_equal(text, "");
+    log_of(*state, true, "/no\"pe\n", text);
+    assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+    cJSON *line = json_tree((struct span){text, strlen(text)}, &err);
+    assert_non_null(line);
+    assert_string_equal(json_member(line, "event")->valuestring, "request");
+    assert_string_equal(json_member(line, "method")->valuestring, "GET");
+    assert_string_equal(json_member(line, "path")->valuestring, "/no\"pe\n");
+    assert_string_equal(json_member(line, "request_id")->valuestring, "abc-123");
+    assert_true(json_member(line, "status")->valuedouble == 404);
+    assert_true(json_member(line, "response_bytes")->valuedouble == 22);
+    assert_non_null(json_member(line, "microseconds"));
+    cJSON_Delete(line);
+}
+
 static void a_prediction_that_overflows_is_refused_by_row(void **state)
 {
     struct plane *p = *state;
@@ -562,6 +689,9 @@ static const struct CMUnitTest tests[] = {
     CASE(a_large_request_can_be_run_block_by_block_elsewhere),
     cmocka_unit_test(explanations_can_be_run_block_by_block_elsewhere),
     cmocka_unit_test(threads_that_ask_at_once_share_one_explainer),
+    CASE(a_cancelled_request_ends_with_the_stage_it_is_in),
+    CASE(exhausted_memory_is_503_wherever_it_happens),
+    CASE(the_access_log_is_one_json_line_for_each_request_if_it_is_wanted),
     CASE(a_prediction_that_overflows_is_refused_by_row),
     CASE(predictions_are_counted_by_outcome_and_a_404_is_nobodys),
     CASE(explanations_are_counted_apart_from_predictions),

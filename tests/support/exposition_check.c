@@ -3,18 +3,26 @@
 #define _GNU_SOURCE /* strndup */
 #include "tests/support/exposition_check.h"
 
+#include "base/json.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_MAX_BYTES = 200, SERIES_MAX_BYTES = 1024, SEEN_MAX = 8192 };
+enum {
+    NAME_MAX_BYTES = 200,
+    SERIES_MAX_BYTES = 1024,
+    LABELS_MAX = 16,
+    LE_MAX_BYTES = 64,
+    SEEN_MAX = 8192
+};
 
 struct checker {
     bool openmetrics, ended;
     unsigned line;
     char family[NAME_MAX_BYTES], type[32];
-    bool help, typed, sampled;
-    char *seen[SEEN_MAX]; /* families as "# name", series as they are written */
+    bool help, typed, unit, sampled;
+    char *seen[SEEN_MAX]; /* families as "# name", series with their labels sorted */
     size_t seen_count;
     char histogram[SERIES_MAX_BYTES]; /* labels of the series being read, without le */
     double bound, bucket;             /* last of its buckets */
@@ -79,9 +87,11 @@ static bool begin_family(struct checker *c, const char *name, size_t n)
         return false;
     (void)snprintf(c->family, sizeof c->family, "%.*s", (int)n, name);
     (void)snprintf(key, sizeof key, "# %s", c->family);
-    c->help = c->typed = c->sampled = c->in_histogram = false;
+    c->help = c->typed = c->unit = c->sampled = c->in_histogram = false;
     return remember(c, key, "a family comes twice, or in two places");
 }
+
+#define ORDER "the order is TYPE, UNIT, HELP"
 
 static bool check_type(struct checker *c, const char *type)
 {
@@ -103,15 +113,44 @@ static bool check_type(struct checker *c, const char *type)
     return true;
 }
 
+static bool check_unit(struct checker *c, const char *unit)
+{
+    size_t n = strlen(c->family), m = strlen(unit);
+    if (!c->openmetrics || c->unit)
+        return refuse(c, "expected one # HELP, # TYPE or # UNIT");
+    if (!c->typed || c->help)
+        return refuse(c, ORDER);
+    c->unit = true;
+    return (m > 0 && n > m + 1 && ends_with(c->family, unit) && c->family[n - m - 1] == '_') ||
+           refuse(c, "UNIT must end the name");
+}
+
+static bool check_help(struct checker *c, const char *text)
+{
+    if (c->help)
+        return refuse(c, "expected one # HELP, # TYPE or # UNIT");
+    if (c->openmetrics && !c->typed)
+        return refuse(c, ORDER);
+    c->help = true;
+    for (; *text != '\0'; text++) {
+        bool escaped = *text == '\\' && text[1] != '\0' &&
+                       strchr(c->openmetrics ? "\\n\"" : "\\n", text[1]) != NULL;
+        if (!escaped && (*text == '\\' || (c->openmetrics && *text == '"')))
+            return refuse(c, "bad escape in HELP");
+        text += escaped;
+    }
+    return true;
+}
+
 static bool check_comment(struct checker *c, char *line)
 {
     if (strcmp(line, "# EOF") == 0 && c->openmetrics)
         return (c->ended = true);
-    char *kind = line + 2, *name = strchr(kind, ' ');
-    if (line[1] != ' ' || name == NULL)
+    char *kind = line + 2, *name = line[1] == ' ' ? strchr(kind, ' ') : NULL;
+    if (name == NULL)
         return refuse(c, "expected # HELP, # TYPE or # UNIT");
     size_t n = name_length(++name);
-    if (n == 0 || name[n] != ' ')
+    if (n == 0 || n >= NAME_MAX_BYTES || name[n] != ' ')
         return refuse(c, "expected a family name and a text");
     if (!begin_family(c, name, n))
         return false;
@@ -119,16 +158,9 @@ static bool check_comment(struct checker *c, char *line)
     if (strncmp(kind, "TYPE ", 5) == 0)
         return check_type(c, text);
     if (strncmp(kind, "UNIT ", 5) == 0)
-        return (c->openmetrics && ends_with(c->family, text) &&
-                c->family[strlen(c->family) - strlen(text) - 1] == '_') ||
-               refuse(c, "UNIT must end the name");
-    if (strncmp(kind, "HELP ", 5) != 0 || c->help)
-        return refuse(c, "expected one # HELP, # TYPE or # UNIT");
-    c->help = true;
-    for (; *text != '\0'; text++)
-        if (*text == '\\' && strchr(c->openmetrics ? "\\n\"" : "\\n", *++text) == NULL)
-            return refuse(c, "bad escape in HELP");
-    return true;
+        return check_unit(c, text);
+    return strncmp(kind, "HELP ", 5) == 0 ? check_help(c, text)
+                                          : refuse(c, "expected # HELP, # TYPE or # UNIT");
 }
 
 /* ---- samples ---- */
@@ -149,21 +181,39 @@ static char *check_label(const struct checker *c, char *p)
     return p + 1;
 }
 
-/* {labels} at p; where the value begins, or NULL. le is taken out of the copy in `others`. */
-static char *check_labels(struct checker *c, char *p, char *others, char *le)
+/* Labels of one sample, each as it is written: name="value". */
+struct labels {
+    struct span of[LABELS_MAX];
+    size_t n;
+};
+
+static bool label_is(struct span label, const char *name, size_t n)
 {
-    *others = *le = '\0';
+    return label.n > n && memcmp(label.p, name, n) == 0 && label.p[n] == '=';
+}
+
+static int compare_labels(const void *a, const void *b)
+{
+    const struct span *x = a, *y = b;
+    int order = memcmp(x->p, y->p, x->n < y->n ? x->n : y->n);
+    return order != 0 ? order : (x->n > y->n) - (x->n < y->n);
+}
+
+/* {labels} at p, sorted; where the value begins, or NULL. */
+static char *check_labels(const struct checker *c, char *p, struct labels *labels)
+{
+    labels->n = 0;
     if (*p == '{') {
         do {
-            char *start = p + 1, *end = check_label(c, start);
-            if (end == NULL)
+            char *start = p + 1;
+            p = check_label(c, start);
+            if (p == NULL)
                 return NULL;
-            if (strncmp(start, "le=\"", 4) == 0)
-                (void)snprintf(le, 64, "%.*s", (int)(end - start) - 5, start + 4);
-            else
-                (void)snprintf(others + strlen(others), SERIES_MAX_BYTES - strlen(others), "%.*s,",
-                               (int)(end - start), start);
-            p = end;
+            if (labels->n == LABELS_MAX) {
+                (void)refuse(c, "too long for this checker");
+                return NULL;
+            }
+            labels->of[labels->n++] = (struct span){start, (size_t)(p - start)};
         } while (*p == ',');
         if (*p++ != '}') {
             (void)refuse(c, "expected '}'");
@@ -174,7 +224,28 @@ static char *check_labels(struct checker *c, char *p, char *others, char *le)
         (void)refuse(c, "expected a blank before the value");
         return NULL;
     }
+    qsort(labels->of, labels->n, sizeof *labels->of, compare_labels);
     return p;
+}
+
+/* The labels but le as one text, in their order; le's value apart. */
+static bool join_labels(const struct checker *c, const struct labels *labels, char *others,
+                        char *le)
+{
+    size_t n = 0;
+    *others = *le = '\0';
+    for (size_t i = 0; i < labels->n; i++) {
+        const struct span label = labels->of[i];
+        if (i > 0 && label_is(label, labels->of[i - 1].p, name_length(labels->of[i - 1].p)))
+            return refuse(c, "a label comes twice");
+        if (n + label.n + 2 > SERIES_MAX_BYTES)
+            return refuse(c, "too long for this checker");
+        if (label_is(label, "le", 2))
+            (void)snprintf(le, LE_MAX_BYTES, "%.*s", (int)label.n - 5, label.p + 4);
+        else
+            n += (size_t)sprintf(others + n, "%.*s,", (int)label.n, label.p);
+    }
+    return true;
 }
 
 static bool read_value(const struct checker *c, const char *text, double *value)
@@ -207,6 +278,8 @@ static bool check_bucket(struct checker *c, const char *others, const char *le, 
     double bound = strtod(le, NULL);
     if (*le == '\0' || !canonical_bound(le, bound))
         return refuse(c, "a bucket needs an le written like 1.0");
+    if (!(value >= 0) || isinf(value) || value != floor(value))
+        return refuse(c, "bucket counts are whole numbers");
     if (c->in_histogram && strcmp(c->histogram, others) == 0) {
         if (!(bound > c->bound))
             return refuse(c, "buckets must ascend");
@@ -220,7 +293,7 @@ static bool check_bucket(struct checker *c, const char *others, const char *le, 
     c->has_sum = false;
     c->bound = bound;
     c->bucket = value;
-    return value == floor(value) || refuse(c, "bucket counts are whole numbers");
+    return true;
 }
 
 static bool check_histogram(struct checker *c, const char *suffix, const char *others,
@@ -230,8 +303,10 @@ static bool check_histogram(struct checker *c, const char *suffix, const char *o
         return check_bucket(c, others, le, value);
     if (!c->in_histogram || strcmp(c->histogram, others) != 0 || !isinf(c->bound))
         return refuse(c, "_sum and _count follow the +Inf bucket of their series");
-    if (strcmp(suffix, "_sum") == 0)
-        return (c->has_sum = true);
+    if (strcmp(suffix, "_sum") == 0) {
+        c->has_sum = true;
+        return (value >= 0 && !isinf(value)) || refuse(c, "a sum is finite and not negative");
+    }
     if (strcmp(suffix, "_count") != 0)
         return refuse(c, "expected _bucket, _sum or _count");
     c->in_histogram = false;
@@ -259,8 +334,10 @@ static bool check_value(struct checker *c, const char *suffix, const char *other
 
 static bool check_sample(struct checker *c, char *line)
 {
-    char name[NAME_MAX_BYTES], others[SERIES_MAX_BYTES], le[64];
+    char name[NAME_MAX_BYTES], others[SERIES_MAX_BYTES], le[LE_MAX_BYTES];
+    char series[NAME_MAX_BYTES + SERIES_MAX_BYTES + LE_MAX_BYTES + 3];
     size_t n = name_length(line), family = strlen(c->family);
+    struct labels labels;
     double value = 0;
     if (n == 0 || n >= sizeof name)
         return refuse(c, "expected a metric name");
@@ -268,15 +345,23 @@ static bool check_sample(struct checker *c, char *line)
     if (family == 0 || strncmp(name, c->family, family) != 0 || !c->help || !c->typed)
         return refuse(c, "a sample follows the HELP and TYPE of its family");
     c->sampled = true;
-    char *at = check_labels(c, line + n, others, le);
-    if (at == NULL)
+    const char *at = check_labels(c, line + n, &labels);
+    if (at == NULL || !join_labels(c, &labels, others, le))
         return false;
-    *at = '\0';
-    return remember(c, line, "a series comes twice") && read_value(c, at + 1, &value) &&
+    (void)snprintf(series, sizeof series, "%s{%s%s}", name, others, le);
+    return remember(c, series, "a series comes twice") && read_value(c, at + 1, &value) &&
            check_value(c, name + family, others, le, value);
 }
 
 /* ---- the page ---- */
+
+static bool is_utf8(const char *p, const char *end)
+{
+    for (size_t n; p < end; p += n)
+        if ((n = json_utf8_length(p, end)) == 0)
+            return false;
+    return true;
+}
 
 static bool check_lines(struct checker *c, char *text)
 {
@@ -290,6 +375,8 @@ static bool check_lines(struct checker *c, char *text)
             return refuse(c, "nothing may follow # EOF");
         if (strchr(line, '\r') != NULL || *line == '\0')
             return refuse(c, "expected no CR and no empty line");
+        if (!is_utf8(line, lf))
+            return refuse(c, "expected UTF-8");
         if (!(line[0] == '#' ? check_comment(c, line) : check_sample(c, line)))
             return false;
     }

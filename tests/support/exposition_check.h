@@ -1,8 +1,9 @@
 /* exposition_check.h - a strict reader of Prometheus text 0.0.4 and OpenMetrics 1.0, for tests.
  *
  * It refuses what a scrape overlooks: histograms without +Inf, with bounds or counts that fall, or whose
- * +Inf is not the count; samples or families that come twice, or apart; samples without HELP and TYPE, or
- * before them; wrong suffixes, names, escapes, values; timestamps; a missing last LF or `# EOF`.
+ * +Inf is not the count; samples or families that come twice, whatever the order of their labels, or apart;
+ * samples without HELP and TYPE, or before them; wrong suffixes, names, escapes, values; bytes that are not
+ * UTF-8; timestamps; a missing last LF or `# EOF`.
  *
  * Errors: ERR_INVALID "line 17: expected ..., got ...".
  */

@@ -82,12 +82,53 @@ static void unknown_options_are_noted_once_and_skipped_with_their_value(void **s
     struct config config;
     struct error err = {0};
     READ("--enable_grpc", "false", "--max_threads=4", "stray", "--max_threads=4", "--http_port",
-         "7", "-x", "--enable_docs_url=true");
+         "7", "-xy", "--enable_docs_url=true", "--", "-");
     assert_int_equal(config.http_port, 7);
-    assert_int_equal(config.unknown_count, 4);
+    assert_int_equal(config.unknown_count, 6);
     assert_string_equal(config.unknown[0], "--enable_grpc");
     assert_string_equal(config.unknown[1], "--max_threads=4");
-    assert_string_equal(config.unknown[2], "-x");
+    assert_string_equal(config.unknown[2], "-xy");
+    assert_string_equal(config.unknown[3], "--enable_docs_url=true");
+}
+
+/* An option of KServe's that begins like one of ours must not be taken for it. */
+static void options_are_not_abbreviated(void **state)
+{
+    (void)state;
+    struct config config;
+    struct error err = {0};
+    READ("--work=7", "--http_por", "1", "--http_ports=2", "--helpful", "--=x");
+    assert_int_equal(config.http_port, 8080);
+    assert_false(config.help);
+    assert_int_equal(config.unknown_count, 5);
+}
+
+static void more_unknown_options_than_are_kept_do_no_harm(void **state)
+{
+    (void)state;
+    struct config config;
+    struct error err = {0};
+    char words[CONFIG_UNKNOWN_MAX + 10][16];
+    char *argv[CONFIG_UNKNOWN_MAX + 11] = {NULL};
+    for (size_t i = 0; i < CONFIG_UNKNOWN_MAX + 10; i++) {
+        (void)snprintf(words[i], sizeof words[i], "--unknown%zu", i);
+        argv[i] = words[i];
+    }
+    assert_true(config_read(&config, CONFIG_UNKNOWN_MAX + 10, argv, &err));
+    assert_int_equal(config.unknown_count, CONFIG_UNKNOWN_MAX);
+}
+
+static void a_value_apart_may_begin_with_a_dash_but_is_no_option(void **state)
+{
+    (void)state;
+    struct config config;
+    struct error err = {0};
+    READ("--user_id", "-1", "--namespace", "");
+    assert_string_equal(config.user_id, "-1");
+    assert_string_equal(config.space, "");
+    assert_false(
+        read_line(&config, &err, (const char *const[]){"--user_id", "--http_port=1", NULL}));
+    assert_string_equal(err.message, "--user_id: expected a value");
 }
 
 static void booleans_are_kserves_words(void **state)
@@ -153,6 +194,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(a_flag_beats_the_environment_and_that_the_default,
                                     clear_environment, clear_environment),
     cmocka_unit_test(unknown_options_are_noted_once_and_skipped_with_their_value),
+    cmocka_unit_test(options_are_not_abbreviated),
+    cmocka_unit_test(more_unknown_options_than_are_kept_do_no_harm),
+    cmocka_unit_test(a_value_apart_may_begin_with_a_dash_but_is_no_option),
     cmocka_unit_test(booleans_are_kserves_words),
     cmocka_unit_test(a_bad_value_is_named_with_what_was_expected),
     cmocka_unit_test(help_lists_every_option_with_its_environment),
