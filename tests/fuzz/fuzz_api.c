@@ -40,7 +40,8 @@ static void read_request(char *data, size_t n, struct arena *arena, struct reque
     else if (found == PARSE_DONE && parse_head(data, length, search.lines, arena, &head, &fault)) {
         size_t left = n - length;
         head.request.body = (struct span){data + length, head.length < left ? head.length : left};
-        if (head.chunked && parse_chunked(&chunked, data + length, &left, left, &fault) != PARSE_MORE)
+        if (head.chunked &&
+            parse_chunked(&chunked, data + length, &left, left, &fault) != PARSE_MORE)
             head.request.body.n = chunked.out;
     }
     *request = head.request;
