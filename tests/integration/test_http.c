@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WAIT_S = 20 };
+enum { WAIT_S = 20, SHARD = 7 };
 
 /* ---- a server with a small handler ---- */
 
@@ -51,7 +51,12 @@ static bool path_is(const struct request *request, const char *path)
 
 static void answer(struct http_exchange *exchange, int status, struct span body)
 {
-    struct response response = {.status = status, .content_type = "text/plain", .body = body};
+    const char *shard = &"0123456789abcdef"[http_shard(exchange) % 16];
+    struct response response = {.status = status,
+                                .content_type = "text/plain",
+                                .headers = {{{"x-shard", 7}, {shard, 1}}},
+                                .header_count = 1,
+                                .body = body};
     http_respond(exchange, &response);
 }
 
@@ -213,6 +218,7 @@ static void start_with(struct host *host, unsigned workers, struct http_limits l
     struct http_config config = {
         .host = "127.0.0.1",
         .workers = workers,
+        .first_shard = SHARD,
         .limits = limits,
         .handler = {.ctx = host, .head = head, .request = handle, .gone = gone}};
     host->server = http_start(&config, &err);
@@ -300,20 +306,29 @@ static void a_message_may_be_cut_anywhere(void **state)
         "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
         "3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nX: y\r\n\r\n"
         "\r\nPOST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nfgh";
+    const size_t length = sizeof message - 1;
+    char twice[2 * sizeof message];
     struct host host;
     struct http_client client;
     start(&host);
     http_client_open(&client, host.port);
-    for (size_t at = 0; at < sizeof message; at++) {
+    (void)sprintf(twice, "%s%s", message, message);
+    /* Twice the message in three pieces; the middle one ends one and begins the other. */
+    for (size_t at = 0; at < length; at++) {
+        uint64_t before = 2 * length * at;
         http_client_send(&client, message, at);
-        wait_for_bytes(&host, at * sizeof message); /* so the pieces are read one by one */
-        http_client_send(&client, message + at, sizeof message - 1 - at);
-        expect(&client, 200, "abcde");
-        expect(&client, 200, "fgh");
+        wait_for_bytes(&host, before + at); /* so the pieces are read one by one */
+        http_client_send(&client, twice + at, length);
+        wait_for_bytes(&host, before + length + at);
+        http_client_send(&client, message + at, length - at);
+        for (int i = 0; i < 2; i++) {
+            expect(&client, 200, "abcde");
+            expect(&client, 200, "fgh");
+        }
     }
     http_client_close(&client);
     http_client_open(&client, host.port);
-    for (size_t at = 0; at < sizeof message - 1; at++)
+    for (size_t at = 0; at < length; at++)
         http_client_send(&client, message + at, 1);
     expect(&client, 200, "abcde");
     expect(&client, 200, "fgh");
@@ -548,6 +563,21 @@ static bool comes_to_send(const struct host *host, uint64_t n)
     return http_stats(host->server).bytes_out >= n;
 }
 
+/* Asks until an answer no longer fits into the socket and another is waited for behind it; how many
+ * pairs of answers there will be. */
+static size_t fill_socket(struct host *host, struct http_client *client)
+{
+    size_t pairs = 0;
+    for (bool fits = true; fits; pairs++) {
+        if (pairs > 0)
+            release_all(host);
+        http_client_send_text(client, GET("/big?60000") POST("/later", "1", "x"));
+        wait_until(host, &host->waiting_count, 1);
+        fits = comes_to_send(host, (pairs + 1) * 60000);
+    }
+    return pairs;
+}
+
 /* The write deadline ends with the write: a response that is waited for behind it has none. */
 static void a_pending_exchange_outlives_the_write_deadline_before_it(void **state)
 {
@@ -555,18 +585,10 @@ static void a_pending_exchange_outlives_the_write_deadline_before_it(void **stat
     struct http_limits limits = roomy();
     struct host host;
     struct http_client client;
-    size_t pairs = 0;
     limits.write_ms = 500;
     start_with(&host, 1, limits);
     open_narrow(&client, host.port);
-    /* Until the answer before the one that is waited for no longer fits into the socket. */
-    for (bool fits = true; fits; pairs++) {
-        if (pairs > 0)
-            release_all(&host);
-        http_client_send_text(&client, GET("/big?60000") POST("/later", "1", "x"));
-        wait_until(&host, &host.waiting_count, 1);
-        fits = comes_to_send(&host, (pairs + 1) * 60000);
-    }
+    size_t pairs = fill_socket(&host, &client);
     for (size_t i = 0; i < pairs; i++) {
         if (i > 0)
             expect(&client, 200, "x");
@@ -576,6 +598,47 @@ static void a_pending_exchange_outlives_the_write_deadline_before_it(void **stat
     assert_int_equal(poll(&fd, 1, 700), 0); /* neither an answer nor the end */
     release_all(&host);
     expect(&client, 200, "x");
+    expect_usable(&client);
+    stop(&host);
+}
+
+static void an_answer_waits_behind_one_that_is_not_taken(void **state)
+{
+    (void)state;
+    struct host host;
+    struct http_client client;
+    start(&host);
+    open_narrow(&client, host.port);
+    size_t pairs = fill_socket(&host, &client);
+    release_all(&host);
+    for (size_t i = 0; i < pairs; i++) {
+        expect(&client, 200, NULL);
+        expect(&client, 200, "x");
+    }
+    expect_usable(&client);
+    stop(&host);
+}
+
+static void answers_that_overflow_the_output_buffer_stay_in_order(void **state)
+{
+    (void)state;
+    enum { COUNT = 300 };
+    char requests[COUNT * 64], expected[64];
+    size_t n = 0;
+    struct host host;
+    struct http_client client;
+    struct http_answer got;
+    for (int i = 0; i < COUNT; i++)
+        n += (size_t)sprintf(requests + n, GET("/big?%d"), 500 + i * 3);
+    start(&host);
+    http_client_open(&client, host.port);
+    http_client_send(&client, requests, n);
+    for (int i = 0; i < COUNT; i++) {
+        assert_true(http_client_read(&client, false, &got));
+        (void)sprintf(expected, "%d", 500 + i * 3);
+        assert_string_equal(http_answer_header(&got, "Content-Length"), expected);
+        http_answer_clear(&got);
+    }
     expect_usable(&client);
     stop(&host);
 }
@@ -766,6 +829,7 @@ static void head_has_the_length_of_a_body_it_does_not_send(void **state)
     assert_true(http_client_read(&client, true, &got));
     assert_int_equal(got.status, 200);
     assert_string_equal(http_answer_header(&got, "Content-Length"), "300000");
+    assert_string_equal(http_answer_header(&got, "X-Shard"), "7");
     http_answer_clear(&got);
     assert_true(http_client_read(&client, false, &got));
     assert_int_equal(got.status, 204);
@@ -1197,6 +1261,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_idle_connection_is_closed_in_silence),
     cmocka_unit_test(a_reader_that_stops_is_cut_and_one_that_is_slow_is_not),
     cmocka_unit_test(a_pending_exchange_outlives_the_write_deadline_before_it),
+    cmocka_unit_test(an_answer_waits_behind_one_that_is_not_taken),
+    cmocka_unit_test(answers_that_overflow_the_output_buffer_stay_in_order),
     cmocka_unit_test(a_body_over_the_limit_is_413_even_to_who_is_still_sending),
     cmocka_unit_test(a_refused_body_that_is_there_already_costs_no_connection),
     cmocka_unit_test(a_chunked_body_over_the_limit_keeps_its_request),
