@@ -470,7 +470,6 @@ static void large_bodies_arrive_and_return_whole(void **state)
     echo_large(&host, 1250000, 0);
     echo_large(&host, 1250000, 70001);
     echo_large(&host, http_default_limits().body_bytes, 0);
-    echo_large(&host, http_default_limits().body_bytes, 1 << 20);
     stop(&host);
 }
 
@@ -484,8 +483,8 @@ static void a_request_that_drips_is_408_in_whole_not_by_the_byte(void **state)
     struct http_client client;
     limits.request_ms = 200;
     start_with(&host, 1, limits);
-    static const char *const starts[] = {
-        "", "POST /echo HTTP/1.1\r\nHost: a\r\nX: ", POST("/echo", "1000000", "")};
+    static const char *const starts[] = {"POST /echo HTTP/1.1\r\nHost: a\r\nX: ",
+                                         POST("/echo", "1000000", "")};
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
         http_client_open(&client, host.port);
         http_client_send_text(&client, starts[i]);
