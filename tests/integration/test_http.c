@@ -493,7 +493,7 @@ static void a_request_that_drips_is_408_in_whole_not_by_the_byte(void **state)
         /* The pause of the drip is the wait for the answer. */
         while (bytes++ < 900 && poll(&fd, 1, 20) == 0)
             http_client_send(&client, "x", 1);
-        assert_in_range(bytes, 2, 800); /* each byte came well within the limit */
+        assert_true(bytes < 800); /* each byte came well within the limit */
         expect_last(&client, 408, "request: expected all of it sooner");
     }
     stop(&host);
