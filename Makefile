@@ -40,7 +40,8 @@ ROOMS    := base model metrics server server/http server/predictor
 LIB_SRC  := $(filter-out $(MAINS),$(wildcard $(addsuffix /*.c,$(ROOMS))))
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o)
 LIB      := $(B)/libridged.a
-SUPPORT_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/support/*.c) tests/conformance/case.c)
+SUPPORT_SRC := $(wildcard tests/support/*.c) tests/conformance/case.c
+SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(B)/%.o)
 TEST_SRC := $(wildcard tests/unit/test_*.c tests/api/test_*.c tests/integration/test_*.c \
                        tests/conformance/test_*.c)
 TESTS    := $(TEST_SRC:%.c=$(B)/%)
@@ -122,6 +123,13 @@ test: deps-test ## run the tests; T=test_ridge picks a program, F='*singular*' a
 run-tests: all $(RUN)
 	@F='$(F)' BUILD=$(P) sh tests/run.sh $(VARIANT) $(RUN)
 
+# COLUMNS='kserve=127.0.0.1:8081 other=...' puts servers that already run beside them.
+.PHONY: conformance-http
+conformance-http: ## print what nginx, ridged and COLUMNS answer to good and bad HTTP
+	$(call need,$(DEPS_RUN) nginx-light python3)
+	@$(MAKE) --no-print-directory all
+	@python3 tests/conformance/http_table.py $(COLUMNS:%=--column %)
+
 # ---- checks ----
 
 .PHONY: check format format-check lint layers asan tsan replay strict
@@ -178,7 +186,7 @@ fuzz: deps-check ## fuzz every target for FUZZ_SECONDS (clang)
 fuzz-%:
 	@mkdir -p build/fuzz/corpus/$*
 	clang $(CPPFLAGS) -std=c11 -g -O1 -ffp-contract=off -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	    -MF build/fuzz/$*.d tests/fuzz/fuzz_$*.c $(LIB_SRC) $(LIBS_serve) $(LIBS_model) -o build/fuzz/$*
+	    -MF build/fuzz/$*.d tests/fuzz/fuzz_$*.c $(SUPPORT_SRC) $(LIB_SRC) $(LIBS_serve) $(LIBS_model) -lcmocka -o build/fuzz/$*
 	build/fuzz/$* -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=build/fuzz/crash-$*- \
 	    $(wildcard tests/fuzz/$*.dict:%=-dict=%) build/fuzz/corpus/$* $(wildcard tests/fuzz/corpus/$*)
 

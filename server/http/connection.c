@@ -694,12 +694,7 @@ static ssize_t receive(struct connection *c)
         c->capacity = READ_BYTES;
         c->n = c->pos = 0;
     }
-    size_t room = c->capacity - c->n;
-    if (room == 0) { /* an own buffer that is full grows */
-        if (!keep_input(c, wanted_bytes(c) > c->capacity ? wanted_bytes(c) : c->capacity * 2))
-            return -1;
-        room = c->capacity - c->n;
-    }
+    size_t room = c->capacity - c->n; /* process() has made some */
     ssize_t got = recv(c->fd, c->data + c->n, room < READ_BYTES ? room : READ_BYTES, 0);
     if (got > 0) {
         c->n += (size_t)got;

@@ -336,9 +336,11 @@ bool parse_head(const char *data, size_t length, size_t lines, struct arena *are
             if (!parse_request_line(p, eol, arena, head, fault))
                 return false;
         } else {
-            struct header *header = &headers[head->request.header_count++];
-            if (!parse_header(p, eol, header, fault) ||
-                !read_framing_header(header, &seen, head, fault))
+            struct header *header = &headers[head->request.header_count];
+            if (!parse_header(p, eol, header, fault))
+                return false;
+            head->request.header_count++; /* a fault's handler sees no half-read header */
+            if (!read_framing_header(header, &seen, head, fault))
                 return false;
         }
         p = lf + 1;

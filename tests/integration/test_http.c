@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WAIT_S = 20 };
+enum { WAIT_S = 20, SHARD = 7 };
 
 /* ---- a server with a small handler ---- */
 
@@ -51,7 +51,12 @@ static bool path_is(const struct request *request, const char *path)
 
 static void answer(struct http_exchange *exchange, int status, struct span body)
 {
-    struct response response = {.status = status, .content_type = "text/plain", .body = body};
+    const char *shard = &"0123456789abcdef"[http_shard(exchange) % 16];
+    struct response response = {.status = status,
+                                .content_type = "text/plain",
+                                .headers = {{{"x-shard", 7}, {shard, 1}}},
+                                .header_count = 1,
+                                .body = body};
     http_respond(exchange, &response);
 }
 
@@ -213,6 +218,7 @@ static void start_with(struct host *host, unsigned workers, struct http_limits l
     struct http_config config = {
         .host = "127.0.0.1",
         .workers = workers,
+        .first_shard = SHARD,
         .limits = limits,
         .handler = {.ctx = host, .head = head, .request = handle, .gone = gone}};
     host->server = http_start(&config, &err);
@@ -300,20 +306,29 @@ static void a_message_may_be_cut_anywhere(void **state)
         "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
         "3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nX: y\r\n\r\n"
         "\r\nPOST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nfgh";
+    const size_t length = sizeof message - 1;
+    char twice[2 * sizeof message];
     struct host host;
     struct http_client client;
     start(&host);
     http_client_open(&client, host.port);
-    for (size_t at = 0; at < sizeof message; at++) {
+    (void)sprintf(twice, "%s%s", message, message);
+    /* Twice the message in three pieces; the middle one ends one and begins the other. */
+    for (size_t at = 0; at < length; at++) {
+        uint64_t before = 2 * length * at;
         http_client_send(&client, message, at);
-        wait_for_bytes(&host, at * sizeof message); /* so the pieces are read one by one */
-        http_client_send(&client, message + at, sizeof message - 1 - at);
-        expect(&client, 200, "abcde");
-        expect(&client, 200, "fgh");
+        wait_for_bytes(&host, before + at); /* so the pieces are read one by one */
+        http_client_send(&client, twice + at, length);
+        wait_for_bytes(&host, before + length + at);
+        http_client_send(&client, message + at, length - at);
+        for (int i = 0; i < 2; i++) {
+            expect(&client, 200, "abcde");
+            expect(&client, 200, "fgh");
+        }
     }
     http_client_close(&client);
     http_client_open(&client, host.port);
-    for (size_t at = 0; at < sizeof message - 1; at++)
+    for (size_t at = 0; at < length; at++)
         http_client_send(&client, message + at, 1);
     expect(&client, 200, "abcde");
     expect(&client, 200, "fgh");
@@ -455,7 +470,6 @@ static void large_bodies_arrive_and_return_whole(void **state)
     echo_large(&host, 1250000, 0);
     echo_large(&host, 1250000, 70001);
     echo_large(&host, http_default_limits().body_bytes, 0);
-    echo_large(&host, http_default_limits().body_bytes, 1 << 20);
     stop(&host);
 }
 
@@ -467,10 +481,10 @@ static void a_request_that_drips_is_408_in_whole_not_by_the_byte(void **state)
     struct http_limits limits = roomy();
     struct host host;
     struct http_client client;
-    limits.request_ms = 300;
+    limits.request_ms = 200;
     start_with(&host, 1, limits);
-    static const char *const starts[] = {
-        "", "POST /echo HTTP/1.1\r\nHost: a\r\nX: ", POST("/echo", "1000000", "")};
+    static const char *const starts[] = {"POST /echo HTTP/1.1\r\nHost: a\r\nX: ",
+                                         POST("/echo", "1000000", "")};
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
         http_client_open(&client, host.port);
         http_client_send_text(&client, starts[i]);
@@ -479,7 +493,7 @@ static void a_request_that_drips_is_408_in_whole_not_by_the_byte(void **state)
         /* The pause of the drip is the wait for the answer. */
         while (bytes++ < 900 && poll(&fd, 1, 20) == 0)
             http_client_send(&client, "x", 1);
-        assert_in_range(bytes, 2, 800); /* each byte came well within the limit */
+        assert_true(bytes < 800); /* each byte came well within the limit */
         expect_last(&client, 408, "request: expected all of it sooner");
     }
     stop(&host);
@@ -491,7 +505,7 @@ static void an_idle_connection_is_closed_in_silence(void **state)
     struct http_limits limits = roomy();
     struct host host;
     struct http_client fresh, used;
-    limits.idle_ms = 150;
+    limits.idle_ms = 300;
     start_with(&host, 1, limits);
     http_client_open(&fresh, host.port);
     http_client_open(&used, host.port);
@@ -519,7 +533,7 @@ static void a_reader_that_stops_is_cut_and_one_that_is_slow_is_not(void **state)
     struct host host;
     struct http_client stopped, slow;
     struct http_answer got;
-    limits.write_ms = 250;
+    limits.write_ms = 500;
     start_with(&host, 1, limits);
     open_narrow(&stopped, host.port);
     http_client_send_text(&stopped, GET("/big?8000000"));
@@ -543,9 +557,24 @@ static void a_reader_that_stops_is_cut_and_one_that_is_slow_is_not(void **state)
 /* Whether the server has sent n bytes, or will soon. */
 static bool comes_to_send(const struct host *host, uint64_t n)
 {
-    for (int i = 0; i < 100 && http_stats(host->server).bytes_out < n; i++)
+    for (int i = 0; i < 20 && http_stats(host->server).bytes_out < n; i++)
         (void)poll(NULL, 0, 1);
     return http_stats(host->server).bytes_out >= n;
+}
+
+/* Asks until an answer no longer fits into the socket and another is waited for behind it; how many
+ * pairs of answers there will be. */
+static size_t fill_socket(struct host *host, struct http_client *client)
+{
+    size_t pairs = 0;
+    for (bool fits = true; fits; pairs++) {
+        if (pairs > 0)
+            release_all(host);
+        http_client_send_text(client, GET("/big?60000") POST("/later", "1", "x"));
+        wait_until(host, &host->waiting_count, 1);
+        fits = comes_to_send(host, (pairs + 1) * 60000);
+    }
+    return pairs;
 }
 
 /* The write deadline ends with the write: a response that is waited for behind it has none. */
@@ -555,27 +584,60 @@ static void a_pending_exchange_outlives_the_write_deadline_before_it(void **stat
     struct http_limits limits = roomy();
     struct host host;
     struct http_client client;
-    size_t pairs = 0;
-    limits.write_ms = 200;
+    limits.write_ms = 500;
     start_with(&host, 1, limits);
     open_narrow(&client, host.port);
-    /* Until the answer before the one that is waited for no longer fits into the socket. */
-    for (bool fits = true; fits; pairs++) {
-        if (pairs > 0)
-            release_all(&host);
-        http_client_send_text(&client, GET("/big?60000") POST("/later", "1", "x"));
-        wait_until(&host, &host.waiting_count, 1);
-        fits = comes_to_send(&host, (pairs + 1) * 60000);
-    }
+    size_t pairs = fill_socket(&host, &client);
     for (size_t i = 0; i < pairs; i++) {
         if (i > 0)
             expect(&client, 200, "x");
         expect(&client, 200, NULL);
     }
     struct pollfd fd = {.fd = client.fd, .events = POLLIN};
-    assert_int_equal(poll(&fd, 1, 500), 0); /* neither an answer nor the end */
+    assert_int_equal(poll(&fd, 1, 700), 0); /* neither an answer nor the end */
     release_all(&host);
     expect(&client, 200, "x");
+    expect_usable(&client);
+    stop(&host);
+}
+
+static void an_answer_waits_behind_one_that_is_not_taken(void **state)
+{
+    (void)state;
+    struct host host;
+    struct http_client client;
+    start(&host);
+    open_narrow(&client, host.port);
+    size_t pairs = fill_socket(&host, &client);
+    release_all(&host);
+    for (size_t i = 0; i < pairs; i++) {
+        expect(&client, 200, NULL);
+        expect(&client, 200, "x");
+    }
+    expect_usable(&client);
+    stop(&host);
+}
+
+static void answers_that_overflow_the_output_buffer_stay_in_order(void **state)
+{
+    (void)state;
+    enum { COUNT = 300 };
+    char requests[COUNT * 64], expected[64];
+    size_t n = 0;
+    struct host host;
+    struct http_client client;
+    struct http_answer got;
+    for (int i = 0; i < COUNT; i++)
+        n += (size_t)sprintf(requests + n, GET("/big?%d"), 500 + i * 3);
+    start(&host);
+    http_client_open(&client, host.port);
+    http_client_send(&client, requests, n);
+    for (int i = 0; i < COUNT; i++) {
+        assert_true(http_client_read(&client, false, &got));
+        (void)sprintf(expected, "%d", 500 + i * 3);
+        assert_string_equal(http_answer_header(&got, "Content-Length"), expected);
+        http_answer_clear(&got);
+    }
     expect_usable(&client);
     stop(&host);
 }
@@ -766,6 +828,7 @@ static void head_has_the_length_of_a_body_it_does_not_send(void **state)
     assert_true(http_client_read(&client, true, &got));
     assert_int_equal(got.status, 200);
     assert_string_equal(http_answer_header(&got, "Content-Length"), "300000");
+    assert_string_equal(http_answer_header(&got, "X-Shard"), "7");
     http_answer_clear(&got);
     assert_true(http_client_read(&client, false, &got));
     assert_int_equal(got.status, 204);
@@ -1098,66 +1161,68 @@ static void *release_until_told(void *ctx)
     return NULL;
 }
 
-/* What the handler saw, the clients got, although the server is drained under their hands. */
-static void hammer_and_drain(unsigned workers)
-{
-    struct host host;
+/* Clients that hammer, and what answers them later. */
+struct crowd {
     struct hammer hammers[HAMMERS];
     pthread_t pool;
-    size_t answers = 0;
-    start_with(&host, workers, roomy());
-    assert_int_equal(pthread_create(&pool, NULL, release_until_told, &host), 0);
+};
+
+/* Returns when they have had some answers. */
+static void crowd_start(struct crowd *crowd, struct host *host)
+{
+    assert_int_equal(pthread_create(&crowd->pool, NULL, release_until_told, host), 0);
     for (size_t i = 0; i < HAMMERS; i++) {
-        hammers[i] = (struct hammer){.host = &host};
-        assert_int_equal(pthread_create(&hammers[i].thread, NULL, hammer, &hammers[i]), 0);
+        struct hammer *h = &crowd->hammers[i];
+        *h = (struct hammer){.host = host};
+        assert_int_equal(pthread_create(&h->thread, NULL, hammer, h), 0);
     }
-    wait_until(&host, &host.answered, 1000);
-    http_close_connections(host.server);
-    wait_until(&host, &host.answered, 2000); /* each on a connection of its own */
-    assert_true(http_drain(host.server, WAIT_S * 1000));
-    for (size_t i = 0; i < HAMMERS; i++) {
-        assert_int_equal(pthread_join(hammers[i].thread, NULL), 0);
-        answers += hammers[i].answers;
-    }
-    assert_int_equal(answers, host.answered);
-    assert_int_equal(http_stats(host.server).connections_open, 0);
-    http_stop(host.server);
-    (void)pthread_mutex_lock(&host.lock);
-    host.done = true;
-    (void)pthread_cond_broadcast(&host.changed);
-    (void)pthread_mutex_unlock(&host.lock);
-    assert_int_equal(pthread_join(pool, NULL), 0);
-    clear(&host);
+    wait_until(host, &host->answered, 1000);
 }
 
+/* Behind http_stop; how many answers they had. */
+static size_t crowd_end(struct crowd *crowd, struct host *host)
+{
+    size_t answers = 0;
+    for (size_t i = 0; i < HAMMERS; i++) {
+        assert_int_equal(pthread_join(crowd->hammers[i].thread, NULL), 0);
+        answers += crowd->hammers[i].answers;
+    }
+    (void)pthread_mutex_lock(&host->lock);
+    host->done = true;
+    (void)pthread_cond_broadcast(&host->changed);
+    (void)pthread_mutex_unlock(&host->lock);
+    assert_int_equal(pthread_join(crowd->pool, NULL), 0);
+    return answers;
+}
+
+/* What the handler saw, the clients got, although the server is drained under their hands. */
 static void drain_answers_everything_it_took_while_clients_hammer(void **state)
 {
     (void)state;
-    hammer_and_drain(1);
-    hammer_and_drain(4);
+    for (unsigned workers = 1; workers <= 4; workers += 3) {
+        struct host host;
+        struct crowd crowd;
+        start_with(&host, workers, roomy());
+        crowd_start(&crowd, &host);
+        http_close_connections(host.server);
+        wait_until(&host, &host.answered, 2000); /* each on a connection of its own */
+        assert_true(http_drain(host.server, WAIT_S * 1000));
+        assert_int_equal(http_stats(host.server).connections_open, 0);
+        http_stop(host.server);
+        assert_int_equal(crowd_end(&crowd, &host), host.answered);
+        clear(&host);
+    }
 }
 
 static void stop_cuts_clients_that_hammer(void **state)
 {
     (void)state;
     struct host host;
-    struct hammer hammers[HAMMERS];
-    pthread_t pool;
+    struct crowd crowd;
     start_with(&host, 4, roomy());
-    assert_int_equal(pthread_create(&pool, NULL, release_until_told, &host), 0);
-    for (size_t i = 0; i < HAMMERS; i++) {
-        hammers[i] = (struct hammer){.host = &host};
-        assert_int_equal(pthread_create(&hammers[i].thread, NULL, hammer, &hammers[i]), 0);
-    }
-    wait_until(&host, &host.answered, 1000);
+    crowd_start(&crowd, &host);
     http_stop(host.server);
-    for (size_t i = 0; i < HAMMERS; i++)
-        assert_int_equal(pthread_join(hammers[i].thread, NULL), 0);
-    (void)pthread_mutex_lock(&host.lock);
-    host.done = true;
-    (void)pthread_cond_broadcast(&host.changed);
-    (void)pthread_mutex_unlock(&host.lock);
-    assert_int_equal(pthread_join(pool, NULL), 0);
+    assert_true(crowd_end(&crowd, &host) <= host.answered);
     clear(&host);
 }
 
@@ -1195,6 +1260,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_idle_connection_is_closed_in_silence),
     cmocka_unit_test(a_reader_that_stops_is_cut_and_one_that_is_slow_is_not),
     cmocka_unit_test(a_pending_exchange_outlives_the_write_deadline_before_it),
+    cmocka_unit_test(an_answer_waits_behind_one_that_is_not_taken),
+    cmocka_unit_test(answers_that_overflow_the_output_buffer_stay_in_order),
     cmocka_unit_test(a_body_over_the_limit_is_413_even_to_who_is_still_sending),
     cmocka_unit_test(a_refused_body_that_is_there_already_costs_no_connection),
     cmocka_unit_test(a_chunked_body_over_the_limit_keeps_its_request),

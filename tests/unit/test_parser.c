@@ -475,6 +475,21 @@ static void headers_are_a_token_a_colon_and_a_value(void **state)
     CHECK_HEADS(cases);
 }
 
+/* Whoever answers a fault may look at the headers. */
+static void a_fault_leaves_only_headers_that_were_read(void **state)
+{
+    (void)state;
+    static const struct span cases[] = {HEADERS("X : a\r\nY: b\r\n"), HEADERS("X: \1\r\n"),
+                                        HEADERS("X\r\n"), HEADERS(" X: a\r\n")};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct parsed p = parse(cases[i]);
+        assert_int_equal(p.verdict.fault.status, 400);
+        assert_int_equal(p.head.request.header_count, 1);
+        assert_span(p.head.request.headers[0].value, "a");
+        parsed_clear(&p);
+    }
+}
+
 static void host_is_there_once_in_1_1(void **state)
 {
     (void)state;
@@ -835,6 +850,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(targets_are_paths_or_absolute),
     cmocka_unit_test(paths_are_percent_decoded_once_and_queries_are_not),
     cmocka_unit_test(headers_are_a_token_a_colon_and_a_value),
+    cmocka_unit_test(a_fault_leaves_only_headers_that_were_read),
     cmocka_unit_test(host_is_there_once_in_1_1),
     cmocka_unit_test(content_length_is_one_number),
     cmocka_unit_test(transfer_encoding_is_chunked_alone),
