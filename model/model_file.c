@@ -305,7 +305,7 @@ static bool too_many(const struct field *f, struct error *err)
 }
 
 /* Words what json_vector declined. */
-static bool explain_numbers(struct loader *l, const struct field *f, struct error *err)
+static bool refuse_numbers(struct loader *l, const struct field *f, struct error *err)
 {
     double number;
     bool more;
@@ -328,10 +328,17 @@ static bool read_numbers(struct loader *l, const struct field *f, const double *
     struct json_matrix vector;
     bool oom;
     if (!json_vector(&l->reader, l->arena, f->max, &vector, &oom))
-        return oom ? error_set(err, ERR_NO_MEMORY, "out of memory") : explain_numbers(l, f, err);
+        return oom ? error_set(err, ERR_NO_MEMORY, "out of memory") : refuse_numbers(l, f, err);
     *numbers = vector.data;
     *count = vector.cols;
     return true;
+}
+
+/* For what the fast path declined and whose elements need no more precise a place. */
+static bool declined(bool oom, const char *expected, struct error *err)
+{
+    return oom ? error_set(err, ERR_NO_MEMORY, "out of memory")
+               : error_set(err, ERR_INVALID, "expected null or %s", expected);
 }
 
 static bool read_rows(struct loader *l, const struct field *f, const double **rows, size_t *count,
@@ -342,9 +349,7 @@ static bool read_rows(struct loader *l, const struct field *f, const double **ro
     if (!read_null(l, &null, err) || null)
         return null;
     if (!json_matrix(&l->reader, l->arena, MODEL_QUANTILES, f->max, &matrix, &oom))
-        return oom ? error_set(err, ERR_NO_MEMORY, "out of memory")
-                   : error_set(err, ERR_INVALID, "expected null or rows of %d numbers",
-                               MODEL_QUANTILES);
+        return declined(oom, "rows of 32 numbers, one per feature", err);
     *rows = matrix.data;
     *count = matrix.rows;
     return true;
@@ -357,7 +362,7 @@ static bool read_clip(struct loader *l, struct transform *t, struct error *err)
     if (!read_null(l, &null, err) || null)
         return null;
     if (!json_vector(&l->reader, l->arena, 2, &range, &oom) || range.cols != 2)
-        return error_set(err, ERR_INVALID, "expected null or two numbers");
+        return declined(oom, "two numbers", err);
     t->clipped = true;
     t->low = range.data[0];
     t->high = range.data[1];
