@@ -110,19 +110,20 @@ static bool start_server(struct ridged *r, struct error *err)
     return r->server != NULL;
 }
 
+static void log_model(const struct ridged *r, bool swapped)
+{
+    const struct served *served = registry_current(r->registry);
+    log_event(r->log, LOG_INFO, swapped ? "model_loaded" : "model_unchanged",
+              LOG_TEXT("model", served->name), LOG_TEXT("version", model_version(served->model)),
+              LOG_TEXT("sha256", model_sha256(served->model)));
+}
+
 static bool load_model(struct ridged *r, struct error *err)
 {
     bool swapped;
     if (!registry_load(r->registry, &swapped, err))
         return false;
-    if (!swapped) {
-        log_event(r->log, LOG_INFO, "model_unchanged", LOG_TEXT("path", r->config.model_dir));
-        return true;
-    }
-    const struct served *served = registry_current(r->registry);
-    log_event(r->log, LOG_INFO, "model_loaded", LOG_TEXT("model", served->name),
-              LOG_TEXT("version", model_version(served->model)),
-              LOG_TEXT("sha256", model_sha256(served->model)));
+    log_model(r, swapped);
     return true;
 }
 
@@ -130,9 +131,11 @@ static bool load_model(struct ridged *r, struct error *err)
 static void reload_model(struct ridged *r)
 {
     struct error err = {0};
-    bool ok = load_model(r, &err);
+    bool swapped, ok = registry_load(r->registry, &swapped, &err);
     telemetry_reload(r->telemetry, ok);
-    if (!ok)
+    if (ok)
+        log_model(r, swapped);
+    else
         log_event(r->log, LOG_ERROR, "model_reload_failed", LOG_TEXT("error", err.message));
 }
 
