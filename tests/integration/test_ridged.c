@@ -175,6 +175,32 @@ static void counts_what_it_answers(void **state)
     http_answer_clear(&answer);
 }
 
+/* The predict port speaks to KServe's aggregator, which forwards this header and reads text alone. */
+static void only_the_metrics_port_speaks_openmetrics(void **state)
+{
+    (void)state;
+    static const char accept[] =
+        "Accept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+        "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=0.0.4;q=0.3,"
+        "*/*;q=0.2\r\n";
+    struct http_answer answer = {0};
+    struct error err = {0};
+    struct running r = start(NULL);
+    predict(r.http, row_body, &answer);
+    for (int i = 0; i < 2; i++) {
+        enum exposition_format format = i == 0 ? EXPOSITION_TEXT : EXPOSITION_OPENMETRICS;
+        http_answer_clear(&answer);
+        http_client_request(i == 0 ? r.http : r.metrics, "GET", "/metrics", accept, NULL, 0,
+                            &answer);
+        assert_string_equal(http_answer_header(&answer, "Content-Type"),
+                            exposition_content_type(format));
+        if (!exposition_check(answer.body, answer.body_len, format, &err))
+            fail_msg("%s in:\n%s", err.message, answer.body);
+    }
+    http_answer_clear(&answer);
+    stop(&r);
+}
+
 static void promtool_accepts_both_ports_during_traffic(void **state)
 {
     (void)state;
@@ -297,6 +323,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(predicts_the_same_bits_as_the_model_tool),
     cmocka_unit_test(the_metrics_port_answers_nothing_else),
     cmocka_unit_test(counts_what_it_answers),
+    cmocka_unit_test(only_the_metrics_port_speaks_openmetrics),
     cmocka_unit_test(promtool_accepts_both_ports_during_traffic),
     cmocka_unit_test(finishes_what_is_in_flight_when_told_to_stop),
     cmocka_unit_test(unknown_options_are_warned_of_and_skipped_with_their_values),
