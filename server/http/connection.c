@@ -9,6 +9,7 @@
 #include "base/number.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -121,6 +122,8 @@ void connection_close(struct connection *c)
     if (c->owned)
         free(c->data);
     free(c->out);
+    if (c->stream != NULL)
+        c->stream->end(c->stream);
     (void)close(c->fd);
     free(c);
     worker_count(&worker->open, (uint64_t)-1);
@@ -190,6 +193,10 @@ static void on_writable(evutil_socket_t fd, short what, void *ctx)
     struct connection *c = ctx;
     (void)what;
     worker_touch_time(c->worker);
+    if (c->out == NULL) { /* a stream's next turn */
+        process(c);
+        return;
+    }
     ssize_t sent = send(fd, c->out + c->out_pos, c->out_n - c->out_pos, MSG_NOSIGNAL);
     if (sent > 0) {
         worker_count(&c->worker->bytes_out, (uint64_t)sent);
@@ -208,7 +215,7 @@ static void on_writable(evutil_socket_t fd, short what, void *ctx)
     c->out = NULL;
     c->out_n = c->out_pos = 0;
     worker_clear_deadline(c); /* what follows may be a wait for a response, which has none */
-    if (event_add(c->readable, NULL) != 0) {
+    if (c->stream == NULL && event_add(c->readable, NULL) != 0) {
         connection_close(c);
         return;
     }
@@ -291,7 +298,9 @@ static char *put_head(struct connection *c, const struct response *response, boo
         to = put(to, response->content_type, strlen(response->content_type));
         to = PUT(to, "\r\n");
     }
-    if (!bodiless) {
+    if (response->stream != NULL && !http10) {
+        to = PUT(to, "Transfer-Encoding: chunked\r\n");
+    } else if (!bodiless && response->stream == NULL) {
         to = PUT(to, "Content-Length: ");
         to += number_write_u64(to, response->body.n);
         to = PUT(to, "\r\n");
@@ -354,15 +363,82 @@ void **http_slot(struct http_exchange *exchange)
     return &exchange->slot;
 }
 
+/* ---- bodies in pieces ---- */
+
+/* The connection takes the stream over; HEAD wants none of it. */
+static void start_stream(struct connection *c, struct response_stream *stream,
+                         const struct http_head *head)
+{
+    if (head->request.method == HTTP_HEAD) {
+        stream->end(stream);
+        return;
+    }
+    c->stream = stream;
+    c->chunked_out = !head->http10;
+    c->stream_begun = false;
+    (void)event_del(c->readable); /* no new requests before the answer is taken */
+}
+
+static void end_stream(struct connection *c)
+{
+    c->stream->end(c->stream);
+    c->stream = NULL;
+    worker_clear_deadline(c);
+    if (event_add(c->readable, NULL) != 0)
+        c->broken = true;
+}
+
+/* Frames one piece: the end of the chunk before, the size of this one. */
+static void send_piece(struct connection *c, struct span piece)
+{
+    struct http_worker *worker = c->worker;
+    char *to = worker->output;
+    if (c->chunked_out)
+        to += sprintf(to, "%s%zx\r\n", c->stream_begun ? "\r\n" : "", piece.n);
+    if (c->chunked_out && piece.n == 0)
+        to = PUT(to, "\r\n");
+    worker->output_n = (size_t)(to - worker->output);
+    c->stream_begun = true;
+    send_parts(c, piece);
+}
+
+/* One piece a turn, so that a long stream does not hold up others. True when the stream has ended. */
+static bool stream_on(struct connection *c)
+{
+    struct span piece = {NULL, 0};
+    switch (c->stream->next(c->stream, &piece)) {
+    case STREAM_PIECE:
+        if (piece.n > 0)
+            send_piece(c, piece);
+        if (c->broken || c->out != NULL)
+            return false;
+        worker_set_deadline(c, DEADLINE_WRITE);
+        c->broken = event_add(c->writable, NULL) != 0;
+        return false;
+    case STREAM_END:
+        send_piece(c, (struct span){NULL, 0});
+        end_stream(c);
+        return true;
+    case STREAM_FAILED:
+        break;
+    }
+    c->broken = true;
+    return false;
+}
+
 static void deliver(struct http_exchange *exchange, const struct response *response)
 {
     struct connection *c = exchange->connection;
+    bool endless = response->stream != NULL && exchange->head.http10;
     bool keep_alive = exchange->head.keep_alive && !c->close_after && !response->close &&
+                      !endless &&
                       !atomic_load_explicit(&c->worker->server->closing, memory_order_relaxed);
     write_response(c, &exchange->head, response, keep_alive);
     c->close_after = !keep_alive;
     c->linger |= exchange->head.keep_alive && !keep_alive; /* it has not been expecting that */
     c->answered++;
+    if (response->stream != NULL)
+        start_stream(c, response->stream, &exchange->head);
 }
 
 void http_respond(struct http_exchange *exchange, const struct response *response)
@@ -656,10 +732,11 @@ static void set_read_deadline(struct connection *c)
         worker_set_deadline(c, DEADLINE_REQUEST);
 }
 
-/* Works off the input, sends what came of it, and prepares for the next turn. */
-static void process(struct connection *c)
+/* Answers the requests that are there, up to one that has to wait. */
+static void work_off(struct connection *c)
 {
-    while (!c->broken && c->out == NULL && !c->close_after && c->state <= READ_CHUNKS) {
+    while (!c->broken && c->out == NULL && c->stream == NULL && !c->close_after &&
+           c->state <= READ_CHUNKS) {
         unsigned answered = c->answered;
         bool went_on = step(c);
         /* A finished request ends its deadline; the next one starts its own. */
@@ -668,12 +745,20 @@ static void process(struct connection *c)
         if (!went_on)
             break;
     }
-    send_parts(c, (struct span){NULL, 0});
+}
+
+/* Works off the input, sends what came of it, and prepares for the next turn. */
+static void process(struct connection *c)
+{
+    do {
+        work_off(c);
+        send_parts(c, (struct span){NULL, 0});
+    } while (c->stream != NULL && c->out == NULL && !c->broken && stream_on(c));
     if (c->broken) {
         connection_close(c);
         return;
     }
-    bool waiting = c->state == WAIT_RESPONSE || c->out != NULL;
+    bool waiting = c->state == WAIT_RESPONSE || c->out != NULL || c->stream != NULL;
     if (!waiting && (c->close_after || c->peer_done)) {
         finish(c);
         return;
@@ -774,7 +859,7 @@ void connection_drain(struct connection *c)
 {
     struct http_worker *worker = c->worker;
     uint64_t age_ms = worker->now_ns / 1000000 - worker->drain_ms;
-    bool idle = c->state == READ_HEAD && c->n == c->pos && c->out == NULL;
+    bool idle = c->state == READ_HEAD && c->n == c->pos && c->out == NULL && c->stream == NULL;
     if (!idle)
         return;
     ssize_t got = receive(c);

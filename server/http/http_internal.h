@@ -90,6 +90,9 @@ struct connection {
 
     char *out; /* what the socket did not take */
     size_t out_n, out_pos;
+    struct response_stream *stream; /* body being sent in pieces */
+    bool chunked_out;               /* framed by chunks; else by the end of the connection */
+    bool stream_begun;
 
     enum deadline_kind deadline;
     bool listed;

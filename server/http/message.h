@@ -45,13 +45,22 @@ struct request {
 
 enum { RESPONSE_HEADERS_MAX = 8 };
 
+/* A body in pieces, for what is too long to be held; on the heap, because it outlives its exchange. */
+enum stream_state { STREAM_PIECE, STREAM_END, STREAM_FAILED /* the connection is cut */ };
+struct response_stream {
+    /* On the worker, when the socket has taken the piece before; a piece is valid until the next call. */
+    enum stream_state (*next)(struct response_stream *stream, struct span *piece);
+    void (*end)(struct response_stream *stream); /* once, whatever happened: frees it */
+};
+
 struct response {
     int status;
     const char *content_type; /* NULL: none */
     struct header headers[RESPONSE_HEADERS_MAX];
     size_t header_count;
     struct span body;
-    bool close; /* close the connection after this response */
+    struct response_stream *stream; /* instead of a body, handed over; NULL: none */
+    bool close;                     /* close the connection after this response */
 };
 
 /* Value of the first header of that name (ASCII case-insensitive), or {NULL, 0}. */

@@ -1,5 +1,6 @@
 /* The HTTP server over real sockets, with a handler of a few lines: how bytes come in pieces, what
  * limits do, who is told when somebody leaves, and how it all ends. */
+#define _GNU_SOURCE /* memmem */
 #include "server/http/http.h"
 
 #include "tests/support/http_client.h"
@@ -36,7 +37,8 @@ struct host {
     struct later *waiting; /* pending, newest first */
     size_t waiting_count, gone_count, answered;
     size_t heads; /* calls of head() */
-    bool done;    /* for release_until_told */
+    size_t streams_ended;
+    bool done; /* for release_until_told */
 };
 
 static struct span text_span(const char *text)
@@ -96,6 +98,46 @@ static struct span big_body(struct http_exchange *exchange, const struct request
     return (struct span){body, n};
 }
 
+/* /stream?pieces: pieces of 100,000 bytes; /stream_fails breaks off behind them. */
+struct counted_stream {
+    struct response_stream stream;
+    struct host *host;
+    size_t left;
+    bool fails;
+    char piece[100000];
+};
+
+static enum stream_state next_piece(struct response_stream *stream, struct span *piece)
+{
+    struct counted_stream *s = (struct counted_stream *)(void *)stream; /* its first member */
+    if (s->left == 0)
+        return s->fails ? STREAM_FAILED : STREAM_END;
+    memset(s->piece, (int)('a' + s->left-- % 26), sizeof s->piece);
+    *piece = (struct span){s->piece, sizeof s->piece};
+    return STREAM_PIECE;
+}
+
+static void end_pieces(struct response_stream *stream)
+{
+    struct counted_stream *s = (struct counted_stream *)(void *)stream;
+    count(s->host, &s->host->streams_ended);
+    free(s);
+}
+
+static void answer_stream(struct host *host, struct http_exchange *exchange,
+                          const struct request *request)
+{
+    char digits[16] = "";
+    memcpy(digits, request->query.p, request->query.n < 15 ? request->query.n : 15);
+    struct counted_stream *s = malloc(sizeof *s);
+    assert_non_null(s);
+    s->stream = (struct response_stream){next_piece, end_pieces};
+    s->host = host;
+    s->left = strtoul(digits, NULL, 10);
+    s->fails = path_is(request, "/stream_fails");
+    http_respond(exchange, &(struct response){.status = 200, .stream = &s->stream});
+}
+
 static void handle(void *ctx, struct http_exchange *exchange, const struct request *request)
 {
     struct host *host = ctx;
@@ -108,6 +150,8 @@ static void handle(void *ctx, struct http_exchange *exchange, const struct reque
         put_off(host, exchange, request->body);
     else if (path_is(request, "/big"))
         answer(exchange, 200, big_body(exchange, request));
+    else if (path_is(request, "/stream") || path_is(request, "/stream_fails"))
+        answer_stream(host, exchange, request);
     else if (path_is(request, "/none"))
         answer(exchange, 204, (struct span){NULL, 0});
     else if (path_is(request, "/400"))
@@ -158,6 +202,14 @@ static void release_all(struct host *host)
         oldest->task.run = run_later;
         http_post(http_worker_of(oldest->exchange), &oldest->task);
     }
+}
+
+static size_t read_count(struct host *host, const size_t *what)
+{
+    (void)pthread_mutex_lock(&host->lock);
+    size_t n = *what;
+    (void)pthread_mutex_unlock(&host->lock);
+    return n;
 }
 
 /* Waits until *what, which is under the lock, has come to n. */
@@ -1025,6 +1077,113 @@ static void *stop_server(void *server)
     return NULL;
 }
 
+/* ---- bodies in pieces ---- */
+
+static void expect_stream(struct http_client *client, size_t pieces)
+{
+    struct http_answer got;
+    assert_true(http_client_read(client, false, &got));
+    assert_string_equal(http_answer_header(&got, "Transfer-Encoding"), "chunked");
+    assert_null(http_answer_header(&got, "Content-Length"));
+    assert_int_equal(got.body_len, pieces * 100000);
+    for (size_t i = 0; i < got.body_len; i++)
+        if (got.body[i] != (char)('a' + (pieces - i / 100000) % 26))
+            fail_msg("byte %zu is %c", i, got.body[i]);
+    http_answer_clear(&got);
+}
+
+static void a_body_in_pieces_arrives_whole_and_the_next_answer_behind_it(void **state)
+{
+    (void)state;
+    struct host host;
+    struct http_client client;
+    start(&host);
+    http_client_open(&client, host.port);
+    http_client_send_text(&client, GET("/stream?0") GET("/stream?1") GET("/stream?60") GET("/400"));
+    expect_stream(&client, 0);
+    expect_stream(&client, 1);
+    expect_stream(&client, 60);
+    expect(&client, 400, "no");
+    assert_int_equal(read_count(&host, &host.streams_ended), 3);
+    expect_usable(&client);
+    stop(&host);
+}
+
+static void a_reader_that_pauses_holds_up_its_own_stream_only(void **state)
+{
+    (void)state;
+    struct host host;
+    struct http_client slow, other;
+    start(&host);
+    http_client_open(&slow, host.port);
+    http_client_open(&other, host.port);
+    http_client_send_text(&slow, GET("/stream?200"));
+    expect_usable(&other);
+    assert_int_equal(read_count(&host, &host.streams_ended),
+                     0); /* 20 MB are more than the sockets hold */
+    expect_stream(&slow, 200);
+    expect_usable(&slow);
+    stop(&host);
+}
+
+static void head_and_http_1_0_get_a_stream_in_their_own_ways(void **state)
+{
+    (void)state;
+    struct host host;
+    struct http_client client;
+    struct http_answer got;
+    start(&host);
+    http_client_open(&client, host.port);
+    http_client_send_text(&client, "HEAD /stream?3 HTTP/1.1\r\nHost: a\r\n\r\n");
+    expect_kind(&client, true, 200, "", false);
+    assert_int_equal(read_count(&host, &host.streams_ended), 1);
+    http_client_send_text(&client, "GET /stream?3 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert_true(http_client_read(&client, false, &got));
+    assert_null(http_answer_header(&got, "Transfer-Encoding"));
+    http_answer_clear(&got);
+    while (!http_client_at_end(&client)) /* the end of the connection is the end of the body */
+        client.n = 0;
+    http_client_close(&client);
+    stop(&host);
+}
+
+static void a_stream_ends_when_its_reader_leaves_or_it_fails(void **state)
+{
+    (void)state;
+    struct host host;
+    struct http_client client;
+    start(&host);
+    http_client_open(&client, host.port);
+    http_client_send_text(&client, GET("/stream?1000"));
+    wait_until(&host, &host.answered, 1);
+    http_client_close(&client);
+    wait_until(&host, &host.streams_ended, 1);
+    http_client_open(&client, host.port);
+    http_client_send_text(&client, GET("/stream_fails?2"));
+    wait_until(&host, &host.streams_ended, 2);
+    while (!http_client_at_end(&client)) {
+        assert_null(memmem(client.data, client.n, "\r\n0\r\n", 5)); /* no end that looks like one */
+        client.n = 0;
+    }
+    http_client_close(&client);
+    stop(&host);
+}
+
+static void stop_ends_the_streams_that_run(void **state)
+{
+    (void)state;
+    struct host host;
+    struct http_client client;
+    start(&host);
+    http_client_open(&client, host.port);
+    http_client_send_text(&client, GET("/stream?1000"));
+    wait_until(&host, &host.answered, 1);
+    http_stop(host.server);
+    assert_int_equal(host.streams_ended, 1);
+    clear(&host);
+    http_client_close(&client);
+}
+
 static void stop_waits_for_what_is_pending(void **state)
 {
     (void)state;
@@ -1276,6 +1435,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_huge_head_is_431),
     cmocka_unit_test(a_pending_request_keeps_its_bytes_while_others_come),
     cmocka_unit_test(the_handler_is_told_when_a_peer_leaves_and_may_still_answer),
+    cmocka_unit_test(a_body_in_pieces_arrives_whole_and_the_next_answer_behind_it),
+    cmocka_unit_test(a_reader_that_pauses_holds_up_its_own_stream_only),
+    cmocka_unit_test(head_and_http_1_0_get_a_stream_in_their_own_ways),
+    cmocka_unit_test(a_stream_ends_when_its_reader_leaves_or_it_fails),
+    cmocka_unit_test(stop_ends_the_streams_that_run),
     cmocka_unit_test(stop_waits_for_what_is_pending),
     cmocka_unit_test(drain_answers_what_is_pending_and_says_close),
     cmocka_unit_test(drain_takes_requests_that_have_connected_but_not_yet_asked),

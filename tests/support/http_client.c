@@ -101,6 +101,42 @@ static void split_headers(struct http_answer *answer, char *line)
     }
 }
 
+/* Takes n bytes off what was received, reading more as needed; they go to the body's end. */
+static void take(struct http_client *client, struct http_answer *answer, size_t n)
+{
+    while (client->n < n)
+        if (!receive(client))
+            fail_msg("the connection ended inside a body");
+    char *body = realloc(answer->body, answer->body_len + n + 1);
+    assert_non_null(body);
+    memcpy(body + answer->body_len, client->data, n);
+    answer->body = body;
+    answer->body_len += n;
+    body[answer->body_len] = '\0';
+    client->n -= n;
+    memmove(client->data, client->data + n, client->n);
+}
+
+/* Chunks without extensions or trailers, as ours are. */
+static void take_chunks(struct http_client *client, struct http_answer *answer)
+{
+    size_t n = 1;
+    while (n > 0) {
+        char *end;
+        while (client->n == 0 || (end = memmem(client->data, client->n, "\r\n", 2)) == NULL)
+            if (!receive(client))
+                fail_msg("the connection ended inside a chunk's size");
+        size_t line = (size_t)(end - client->data) + 2, kept = answer->body_len;
+        take(client, answer, line);
+        n = strtoul(answer->body + kept, &end, 16);
+        assert_ptr_equal(end, answer->body + kept + line - 2);
+        answer->body_len = kept;
+        take(client, answer, n + 2);
+        assert_memory_equal(answer->body + answer->body_len - 2, "\r\n", 2);
+        answer->body[answer->body_len -= 2] = '\0';
+    }
+}
+
 bool http_client_read(struct http_client *client, bool head, struct http_answer *answer)
 {
     char *end = NULL;
@@ -120,17 +156,12 @@ bool http_client_read(struct http_client *client, bool head, struct http_answer 
         fail_msg("not a status line: %s", answer->text);
     split_headers(answer, strstr(answer->text, "\r\n") + 2);
     const char *length = http_answer_header(answer, "Content-Length");
+    client->n -= head_bytes;
+    memmove(client->data, client->data + head_bytes, client->n);
     bool bodiless = head || length == NULL || answer->status / 100 == 1;
-    answer->body_len = bodiless ? 0 : strtoul(length, NULL, 10);
-    while (client->n < head_bytes + answer->body_len)
-        if (!receive(client))
-            fail_msg("the connection ended inside a body of %zu bytes", answer->body_len);
-    answer->body = malloc(answer->body_len + 1);
-    assert_non_null(answer->body);
-    memcpy(answer->body, client->data + head_bytes, answer->body_len);
-    answer->body[answer->body_len] = '\0';
-    client->n -= head_bytes + answer->body_len;
-    memmove(client->data, client->data + head_bytes + answer->body_len, client->n);
+    take(client, answer, bodiless ? 0 : strtoul(length, NULL, 10));
+    if (!head && http_answer_header(answer, "Transfer-Encoding") != NULL)
+        take_chunks(client, answer);
     return true;
 }
 

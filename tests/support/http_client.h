@@ -38,7 +38,7 @@ void http_client_send_text(struct http_client *client, const char *text);
 /* No more will be sent. */
 void http_client_half_close(struct http_client *client);
 
-/* Reads one response with its Content-Length body (none after HEAD: say so). False when the connection
+/* Reads one response with its body, by Content-Length or in chunks (none after HEAD: say so). False when the connection
  * ended before a response began. Free with http_answer_clear. */
 bool http_client_read(struct http_client *client, bool head, struct http_answer *answer);
 
