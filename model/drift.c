@@ -35,7 +35,8 @@ struct shard {
     pthread_mutex_t lock;  /* the owner: to write epochs and clear counts; readers: to read */
     uint64_t epoch[SLOTS]; /* of the counts in the slot, from 1; 0: none yet */
     uint32_t rows[SLOTS];  /* the owner's */
-    size_t requests;       /* the owner's */
+    size_t requests;       /* the owner's: that were counted */
+    uint64_t credit;       /* the owner's: values it may count */
     uint64_t newest;       /* the owner's: epoch it counts in */
     struct counts *counts; /* (SLOTS, columns) */
     struct totals *totals; /* (columns) */
@@ -150,11 +151,21 @@ no_memory:
 
 /* ---- counting ---- */
 
-size_t drift_stride(size_t rows)
+/* How many of a request's rows to count: what the shard has saved up pays for them. */
+static size_t rows_to_count(const struct drift *drift, struct shard *shard, size_t rows)
 {
-    const size_t least = 32;
-    size_t stride = rows / DRIFT_REQUEST_ROWS_MAX + (rows % DRIFT_REQUEST_ROWS_MAX > 0);
-    return stride < least ? least : stride;
+    const uint64_t values_per_request = 10, values_per_counted_one = 64;
+    uint64_t columns = drift->columns;
+    shard->credit += values_per_request + rows * columns / values_per_counted_one;
+    uint64_t count = shard->credit / columns;
+    if (count > rows)
+        count = rows;
+    if (count > DRIFT_REQUEST_ROWS_MAX)
+        count = DRIFT_REQUEST_ROWS_MAX;
+    shard->credit -= count * columns;
+    if (shard->credit > columns)
+        shard->credit = columns;
+    return count;
 }
 
 /* Points below x and points up to x, added: 2a between the a-th point and the next, and a number of its
@@ -223,12 +234,12 @@ void drift_add(struct drift *drift, unsigned shard_index, uint64_t now_ns, size_
                const double *x, const double *y)
 {
     struct shard *shard = drift->shard[shard_index];
-    size_t stride = drift_stride(rows), features = drift->columns - 1;
-    if (rows == 0)
+    size_t count = rows_to_count(drift, shard, rows), features = drift->columns - 1;
+    if (count == 0)
         return;
-    size_t slot = enter_slot(drift, shard, now_ns);
+    size_t slot = enter_slot(drift, shard, now_ns), stride = (rows - 1) / count + 1;
     /* Clients may order their rows; a start that moves lets every place in a request be seen. */
-    size_t first = shard->requests++ % (rows < stride ? rows : stride);
+    size_t first = shard->requests++ % stride;
     for (size_t i = first; i < rows && shard->rows[slot] < UINT32_MAX; i += stride) {
         shard->rows[slot]++;
         count_row(drift, shard, &shard->counts[slot * drift->columns], x + i * features, y[i]);

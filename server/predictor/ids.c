@@ -30,7 +30,7 @@ struct shard {
     struct slot *slot; /* (keys) */
     struct held *held; /* (holds); number n at n % holds */
     double *x;         /* (holds, features) */
-    uint32_t *table;   /* (1 << bits): 1 + index of a live slot, 0 empty; linear probing */
+    uint64_t *table;   /* (1 << bits): entries of live slots, 0 empty; linear probing */
 };
 
 struct ids {
@@ -93,7 +93,7 @@ void ids_hash(const uint64_t secret[2], struct span text, uint64_t out[2])
 
 static struct key key_of(const struct ids *ids, struct span request)
 {
-    struct key key;
+    struct key key = {{0, 0}};
     ids_hash(ids->config.secret, request, key.hash);
     return key;
 }
@@ -111,10 +111,23 @@ static struct shard *shard_of(const struct ids *ids, struct key request)
 
 /* ---- the table ---- */
 
-/* Where a key's search begins. The product spreads the rows of a request over the table. */
-static size_t home_of(const struct ids *ids, struct key key)
+/* An entry is 32 bits of the hash, then 1 + the slot's index: what does not match is told, and moved, without
+ * touching its slot. The product spreads the rows of a request over the table. */
+static uint64_t entry_of(struct key key, size_t index)
 {
-    return (key.hash[0] * 0x9e3779b97f4a7c15) >> (64 - ids->bits);
+    uint64_t mixed = key.hash[0] * 0x9e3779b97f4a7c15;
+    return (mixed & 0xffffffff00000000) | (index + 1);
+}
+
+static size_t index_of(uint64_t entry)
+{
+    return (size_t)(entry & 0xffffffff) - 1;
+}
+
+/* Where an entry's search begins. */
+static size_t home_of(const struct ids *ids, uint64_t entry)
+{
+    return (size_t)(entry >> (64 - ids->bits));
 }
 
 static size_t table_mask(const struct ids *ids)
@@ -125,10 +138,12 @@ static size_t table_mask(const struct ids *ids)
 /* The place of a key, or the empty one where it would go. */
 static size_t find(const struct ids *ids, const struct shard *shard, struct key key)
 {
-    size_t at = home_of(ids, key);
-    while (shard->table[at] != 0 &&
-           memcmp(&shard->slot[shard->table[at] - 1].key, &key, sizeof key) != 0)
-        at = (at + 1) & table_mask(ids);
+    uint64_t wanted = entry_of(key, 0), entry;
+    size_t at = home_of(ids, wanted);
+    for (; (entry = shard->table[at]) != 0; at = (at + 1) & table_mask(ids))
+        if (entry >> 32 == wanted >> 32 &&
+            memcmp(&shard->slot[index_of(entry)].key, &key, sizeof key) == 0)
+            break;
     return at;
 }
 
@@ -136,9 +151,9 @@ static size_t find(const struct ids *ids, const struct shard *shard, struct key 
 static void table_remove(const struct ids *ids, struct shard *shard, size_t at)
 {
     size_t mask = table_mask(ids), gap = at;
-    shard->slot[shard->table[at] - 1].live = false;
+    shard->slot[index_of(shard->table[at])].live = false;
     for (size_t i = (at + 1) & mask; shard->table[i] != 0; i = (i + 1) & mask) {
-        size_t home = home_of(ids, shard->slot[shard->table[i] - 1].key);
+        size_t home = home_of(ids, shard->table[i]);
         if (((i - home) & mask) < ((i - gap) & mask))
             continue;
         shard->table[gap] = shard->table[i];
@@ -227,7 +242,7 @@ static void put_row(const struct ids *ids, struct shard *shard, struct key key,
         table_remove(ids, shard, at);
         at = find(ids, shard, key);
     }
-    shard->table[at] = (uint32_t)index + 1;
+    shard->table[at] = entry_of(key, index);
     *slot = (struct slot){.key = key, .number = shard->next, .live = true};
     size_t place = shard->next % ids->holds;
     shard->held[place] = *held;
@@ -256,7 +271,7 @@ static enum ids_answer claim(const struct ids *ids, struct shard *shard, struct 
     size_t at = find(ids, shard, key), features = ids->config.features;
     if (shard->table[at] == 0)
         return IDS_UNKNOWN;
-    struct slot *slot = &shard->slot[shard->table[at] - 1];
+    struct slot *slot = &shard->slot[index_of(shard->table[at])];
     if (slot->claimed)
         return IDS_DUPLICATE;
     if (shard->next - slot->number > ids->holds)
@@ -286,7 +301,8 @@ void ids_release(struct ids *ids, struct span request, size_t row, uint64_t numb
     struct shard *shard = shard_of(ids, key);
     (void)pthread_mutex_lock(&shard->lock);
     size_t at = find(ids, shard, row_key(key, row));
-    if (shard->table[at] != 0 && shard->slot[shard->table[at] - 1].number == number)
-        shard->slot[shard->table[at] - 1].claimed = false;
+    struct slot *slot = shard->table[at] != 0 ? &shard->slot[index_of(shard->table[at])] : NULL;
+    if (slot != NULL && slot->number == number)
+        slot->claimed = false;
     (void)pthread_mutex_unlock(&shard->lock);
 }

@@ -8,7 +8,7 @@
  * Does not: keep ids as text, read a clock, persist anything. A request id that is used again replaces
  *          what was kept under it.
  * Threads: any; a lock per shard, held for at most 64 rows at a time.
- * Memory:  allocated once: per prediction held 24 + 8 * features bytes, and about 200 for keys.
+ * Memory:  allocated once: per prediction held 24 + 8 * features bytes, and 200 to 260 for keys.
  *          Released with ids_free.
  * Errors:  ERR_INVALID, ERR_TOO_LARGE, ERR_NO_MEMORY.
  * Sources: Aumasson and Bernstein, SipHash (2012), with the 128-bit output of their reference code.
