@@ -14,8 +14,8 @@
  *          average and above 30 / n once in a thousand times. Below DRIFT_ROWS_MIN rows there is no
  *          figure; from there on 0.1 and 0.25 keep their usual meaning.
  * Idea:    per shard a ring of sub-windows of counts; a value costs one search and one increment, 10 to
- *          15 ns; how many are counted is bound to what the request costs anyway, so that no workload pays
- *          more than 3 %. Figures are made when somebody asks.
+ *          15 ns; how many are counted is bound to what the request costs anyway (the aim is at most 3 %
+ *          of any workload). Figures are made when somebody asks.
  * Does not: read a clock: time is an argument, in nanoseconds that do not run backwards. Tell
  *          which feature caused a drift of the prediction.
  * Threads: drift_add: the one thread that owns the shard. Counts are atomics that it loads and stores
