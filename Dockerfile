@@ -1,7 +1,8 @@
 # Build where the compiler is, serve where it is not.
 FROM debian:12 AS build
 RUN apt-get update && apt-get install -y --no-install-recommends \
-        gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev libopenblas-dev liblapacke-dev
+        gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev libopenblas-dev liblapacke-dev \
+        zlib1g-dev
 WORKDIR /src
 COPY . .
 ARG REVISION=unknown
@@ -9,7 +10,7 @@ RUN make build/ridged REVISION="$REVISION"
 
 FROM debian:12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends \
-        libevent-core-2.1-7 libcjson1 libmd0 && rm -rf /var/lib/apt/lists/*
+        libevent-core-2.1-7 libcjson1 libmd0 zlib1g && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/build/ridged /usr/bin/ridged
 COPY model/california-housing.json /mnt/models/model.json
 USER 1000

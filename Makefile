@@ -20,7 +20,7 @@ LINK_asan     := -fsanitize=address,undefined
 LINK_tsan     := -fsanitize=thread
 LINK_cover    := --coverage
 
-PACKAGES_serve := libevent_core libcjson libmd
+PACKAGES_serve := libevent_core libcjson libmd zlib
 PACKAGES_model := libcjson libmd openblas lapacke
 PKG_CONFIG     ?= pkg-config
 LIBS_serve := $(shell $(PKG_CONFIG) --libs $(PACKAGES_serve) 2>/dev/null) -lm -pthread
@@ -79,7 +79,7 @@ $(TESTS): $(B)/%: $(B)/%.o $(SUPPORT_OBJ) $(LIB)
 # ---- what has to be installed ----
 
 DEPS_RUN   := gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev libopenblas-dev \
-              liblapacke-dev
+              liblapacke-dev zlib1g-dev
 DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus curl locales
 DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
 DEPS_BENCH := $(DEPS_TEST) nginx-light wrk python3-sklearn
