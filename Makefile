@@ -79,7 +79,7 @@ $(TESTS): $(B)/%: $(B)/%.o $(SUPPORT_OBJ) $(LIB)
 
 DEPS_RUN   := gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev libopenblas-dev \
               liblapacke-dev
-DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus curl
+DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus python3 curl
 DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
 DEPS_BENCH := $(DEPS_TEST) nginx-light wrk python3-sklearn
 
@@ -118,9 +118,13 @@ RUN := $(sort $(foreach t,$(TESTS),$(if $(filter $(T),$(notdir $t)),$t)))
 
 .PHONY: test run-tests
 test: deps-test ## run the tests; T=test_ridge picks a program, F='*singular*' a case
-	@$(MAKE) --no-print-directory run-tests
+	@$(MAKE) --no-print-directory run-tests $(if $(filter \%,$(T)),rules)
 run-tests: all $(RUN)
 	@fail=0; for t in $(RUN); do F='$(F)' BUILD=$(P) $$t || { echo "FAILED: $$t"; fail=1; }; done; exit $$fail
+
+.PHONY: rules
+rules: ## check the Prometheus rules and configuration and the Grafana dashboards
+	@sh tests/stack/rules.sh
 
 # ---- checks ----
 
