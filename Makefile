@@ -80,7 +80,7 @@ $(TESTS): $(B)/%: $(B)/%.o $(SUPPORT_OBJ) $(LIB)
 
 DEPS_RUN   := gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev libopenblas-dev \
               liblapacke-dev zlib1g-dev
-DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus curl locales
+DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus python3 curl locales
 DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
 DEPS_BENCH := $(DEPS_TEST) nginx-light wrk python3-sklearn
 
@@ -119,7 +119,7 @@ RUN := $(sort $(foreach t,$(TESTS),$(if $(filter $(T),$(notdir $t)),$t)))
 
 .PHONY: test run-tests
 test: deps-test ## run the tests; T=test_ridge picks a program, F='*singular*' a case
-	@$(MAKE) --no-print-directory run-tests
+	@$(MAKE) --no-print-directory run-tests $(if $(filter \%,$(T)),rules)
 run-tests: all $(RUN)
 	@F='$(F)' BUILD=$(P) sh tests/run.sh $(VARIANT) $(RUN)
 
@@ -129,6 +129,10 @@ conformance-http: ## print what nginx, ridged and COLUMNS answer to good and bad
 	$(call need,$(DEPS_RUN) nginx-light python3)
 	@$(MAKE) --no-print-directory all
 	@python3 tests/conformance/http_table.py $(COLUMNS:%=--column %)
+
+.PHONY: rules
+rules: ## check the Prometheus rules and configuration and the Grafana dashboards
+	@sh tests/stack/rules.sh
 
 # ---- checks ----
 
