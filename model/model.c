@@ -137,9 +137,14 @@ static bool check_functions(const struct model_parts *parts, struct error *err)
             check_function(parts, &parts->residual, "residual", err));
 }
 
+size_t model_quantile_rows(const struct model_parts *parts)
+{
+    return parts->quantiles != NULL ? parts->feature_count + parts->predicted_quantiles : 0;
+}
+
 static bool check_quantiles(const struct model_parts *parts, struct error *err)
 {
-    for (size_t j = 0; parts->quantiles != NULL && j < parts->feature_count; j++) {
+    for (size_t j = 0; j < model_quantile_rows(parts); j++) {
         const double *q = parts->quantiles + j * MODEL_QUANTILES;
         for (size_t i = 0; i < MODEL_QUANTILES; i++)
             if (!isfinite(q[i]) || (i > 0 && q[i] < q[i - 1]))
@@ -264,8 +269,8 @@ static bool copy_into(struct arena *arena, struct model_parts *parts)
                     &scores))
         return false;
     if (parts->quantiles != NULL &&
-        !copy_array(arena, parts->quantiles, parts->feature_count * MODEL_QUANTILES, sizeof(double),
-                    &quantiles))
+        !copy_array(arena, parts->quantiles, model_quantile_rows(parts) * MODEL_QUANTILES,
+                    sizeof(double), &quantiles))
         return false;
     parts->quantiles = quantiles;
     parts->interval.scores = scores;
@@ -399,6 +404,41 @@ double model_function_value(const struct model *model, const struct model_functi
         return function->intercept;
     return model->parts.kind == MODEL_KERNEL ? kernel_value(model, function, x)
                                              : linear_value(&model->parts, function, x);
+}
+
+const double *model_quantiles(const struct model *model)
+{
+    return model->parts.quantiles;
+}
+
+const double *model_predicted_quantiles(const struct model *model)
+{
+    const struct model_parts *parts = &model->parts;
+    return parts->quantiles != NULL && parts->predicted_quantiles
+               ? parts->quantiles + parts->feature_count * MODEL_QUANTILES
+               : NULL;
+}
+
+/* The largest k(u, z) tells how near the nearest centre is. */
+static bool is_far(const struct model *model, const double *x)
+{
+    double u[MODEL_FEATURES_MAX], k[KERNEL_CENTRES_MAX], nearest = 0;
+    for (size_t j = 0; j < model->parts.feature_count; j++)
+        u[j] = transform_value(&model->parts.features[j].transform, x[j]);
+    kernel_row(model->kernel, u, k);
+    for (size_t m = 0; m < model->parts.kernel.centre_count; m++)
+        nearest = k[m] > nearest ? k[m] : nearest;
+    return nearest < MODEL_NEAREST_MIN;
+}
+
+bool model_expected_error(const struct model *model, const double *x, double *error)
+{
+    const struct model_parts *parts = &model->parts;
+    if (parts->residual.coefficient_count == 0)
+        return false;
+    bool far = parts->kind == MODEL_KERNEL && is_far(model, x);
+    *error = far ? NAN : fmax(model_function_value(model, &parts->residual, x), 0);
+    return true;
 }
 
 /* Measured: a transform divides, and may take a logarithm. */

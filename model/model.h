@@ -50,6 +50,15 @@ const char *model_target_name(const struct model *model);
 const char *model_target_unit(const struct model *model); /* "" if none */
 const struct model_card *model_card(const struct model *model);
 
+/* The reference drift is measured against: (features, 32) ascending raw values, and 32 predictions for
+ * the training rows; see model_parts. NULL where the artifact has none. */
+const double *model_quantiles(const struct model *model);
+const double *model_predicted_quantiles(const struct model *model);
+
+/* What |true value - prediction| is expected to be for one raw row x(features), without a true value; NAN
+ * for a row so far from all centres that nothing can be said. False: the model has no such estimate. */
+bool model_expected_error(const struct model *model, const double *x, double *error);
+
 /* Estimated nanoseconds to predict one row; what admission and scheduling count with. */
 double model_row_ns(const struct model *model);
 

@@ -184,7 +184,8 @@ static const struct field artifact_fields[] = {
     OBJECT_FIELD("target", artifact, parts, target),
     LIST_FIELD("features", artifact, parts.features, parts.feature_count, MODEL_FEATURES_MAX,
                feature),
-    ARRAY_FIELD("quantiles", ROWS, artifact, parts.quantiles, quantile_rows, MODEL_FEATURES_MAX),
+    ARRAY_FIELD("quantiles", ROWS, artifact, parts.quantiles, quantile_rows,
+                MODEL_FEATURES_MAX + 1),
     {.name = "map", .kind = OPTIONAL, .count = AT(artifact, centre_numbers), .members = &map},
     OBJECT_FIELD("parameters", artifact, parts.prediction, function),
     OPTIONAL_FIELD("residual", artifact, parts.residual, parts.residual.coefficient_count,
@@ -586,9 +587,12 @@ static bool finish_map(struct artifact *a, struct error *err)
 
 static bool finish(struct artifact *a, struct error *err)
 {
-    if (a->quantile_rows > 0 && a->quantile_rows != a->parts.feature_count)
-        return error_set(err, ERR_INVALID, "quantiles: expected %zu rows, one per feature, got %zu",
-                         a->parts.feature_count, a->quantile_rows);
+    size_t features = a->parts.feature_count;
+    a->parts.predicted_quantiles = a->quantile_rows == features + 1;
+    if (a->quantile_rows > 0 && a->quantile_rows != features && !a->parts.predicted_quantiles)
+        return error_set(err, ERR_INVALID,
+                         "quantiles: expected %zu rows, one per feature, or one more, got %zu",
+                         features, a->quantile_rows);
     return finish_map(a, err);
 }
 
@@ -770,8 +774,7 @@ bool model_save(const struct model *model, FILE *out, struct error *err)
                                       .parts = *parts,
                                       .scale_count = kernel->inputs + kernel->direction_count,
                                       .centre_numbers = kernel->centre_count * kernel->inputs,
-                                      .quantile_rows =
-                                          parts->quantiles != NULL ? parts->feature_count : 0};
+                                      .quantile_rows = model_quantile_rows(parts)};
     char hex[SHA256_DIGEST_STRING_LENGTH];
     SHA2_CTX sha;
     struct arena *arena = arena_new(1 << 16, 0);

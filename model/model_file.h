@@ -13,7 +13,8 @@
  *                   "leave_one_out":{"rows","mae","rmse","r2"},"holdout":{...},"linear":{...}},
  *           "sha256"}
  *          The members mean what struct model_parts says. A direction's a and b count the features
- *          from 0; scales come one per feature, then one per direction; centres are all in one flat
+ *          from 0; quantiles come one row per feature, and may have one more for
+ *          the predictions; scales come one per feature, then one per direction; centres are all in one flat
  *          array, a feature's number each. clip, quantiles, map, residual and interval are null where
  *          there is none, an undefined figure is null, and the map of kind "linear" is null.
  *          Numbers are in shortest round-trip form, so save, load, predict is bit-exact.

@@ -22,6 +22,9 @@ enum {
     MODEL_SCORES_MAX = 999,
 };
 
+/* With every centre's k below this - 4.6 scale lengths away - a row is far from all of them. */
+static const double MODEL_NEAREST_MIN = 0.01;
+
 enum model_kind { MODEL_LINEAR, MODEL_KERNEL, MODEL_KIND_COUNT };
 extern const char *const model_kind_words[MODEL_KIND_COUNT]; /* as the artifact spells them */
 
@@ -55,6 +58,7 @@ struct model_parts {
     /* (feature_count, MODEL_QUANTILES) raw values, ascending in a row: the ((i + 1/2) / MODEL_QUANTILES)-
      * quantiles of the training rows. What an absent input is drawn from; NULL: not known. */
     const double *quantiles;
+    bool predicted_quantiles; /* a further row: of the predictions for the training rows */
     struct kernel_map kernel; /* kind kernel; its inputs are the features */
     struct model_function prediction;
     struct model_function residual; /* expected |y - f| of unseen rows; no coefficients: none */
@@ -76,6 +80,9 @@ bool model_check_identifier(const char *text, const char *place, struct error *e
  * intercept. */
 double model_function_value(const struct model *model, const struct model_function *function,
                             const double *x);
+
+/* Rows of parts->quantiles. */
+size_t model_quantile_rows(const struct model_parts *parts);
 
 /* Checks and copies the parts. Released with model_free. */
 struct model *model_new(const struct model_parts *parts, struct error *err) MUST_CHECK;
