@@ -59,6 +59,13 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
 
+# The page is the same in every variant, and its place is known to ui.c.
+UI_SRC := $(addprefix server/predictor/ui/,assemble.sh page.html page.css page.js) \
+          $(wildcard server/predictor/ui/vendor/uplot/*)
+build/ui/page.html: $(UI_SRC)
+	sh server/predictor/ui/assemble.sh build/ui
+$(B)/server/predictor/ui.o: build/ui/page.html
+
 # Only the programs know their version, so a commit recompiles two files.
 $(MAINS:%.c=$(B)/%.o): CPPFLAGS += $(DEFINES)
 
@@ -81,6 +88,7 @@ DEPS_RUN   := gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev 
               liblapacke-dev
 DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus curl
 DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
+DEPS_UI    := $(DEPS_TEST) nodejs chromium
 DEPS_BENCH := $(DEPS_TEST) nginx-light wrk python3-sklearn
 
 # $(call need,packages): installs what is missing as root, otherwise prints the command to type. Debian's
@@ -95,7 +103,7 @@ DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-re
     || { cat build-deps.log; exit 1; }; rm -f build-deps.log
 endef
 
-.PHONY: deps deps-test deps-check deps-bench
+.PHONY: deps deps-test deps-check deps-bench deps-ui
 deps: ## install what building and running needs (root), or print the command
 	$(call need,$(DEPS_RUN))
 deps-test:
@@ -104,6 +112,8 @@ deps-check:
 	$(call need,$(DEPS_CHECK))
 deps-bench:
 	$(call need,$(DEPS_BENCH))
+deps-ui:
+	$(call need,$(DEPS_UI))
 
 # pkg-config answers are taken when make starts, so what was just installed needs a fresh make.
 .PHONY: run
@@ -121,6 +131,11 @@ test: deps-test ## run the tests; T=test_ridge picks a program, F='*singular*' a
 	@$(MAKE) --no-print-directory run-tests
 run-tests: all $(RUN)
 	@fail=0; for t in $(RUN); do F='$(F)' BUILD=$(P) $$t || { echo "FAILED: $$t"; fail=1; }; done; exit $$fail
+
+.PHONY: ui-test
+ui-test: deps-ui ## look at /ui in headless Chromium, pictures into build/ui; F=panels picks cases
+	@$(MAKE) --no-print-directory all
+	F='$(F)' RIDGED=$(P)/ridged node tests/ui/test_ui.mjs
 
 # ---- checks ----
 
@@ -175,7 +190,7 @@ run-replay: $(REPLAYS)
 
 fuzz: deps-check ## fuzz every target for FUZZ_SECONDS (clang)
 	@for n in $(FUZZ_NAMES); do $(MAKE) --no-print-directory fuzz-$$n || exit 1; done
-fuzz-%:
+fuzz-%: build/ui/page.html
 	@mkdir -p build/fuzz/corpus/$*
 	clang $(CPPFLAGS) -std=c11 -g -O1 -ffp-contract=off -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 	    -MF build/fuzz/$*.d tests/fuzz/fuzz_$*.c $(LIB_SRC) $(LIBS_serve) $(LIBS_model) -o build/fuzz/$*
