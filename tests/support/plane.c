@@ -68,6 +68,7 @@ void plane_init(struct plane *plane)
     struct api_config config = {.registry = plane->registry,
                                 .telemetry = plane->telemetry,
                                 .metrics = plane->metrics,
+                                .ui = true,
                                 .max_rows = PLANE_MAX_ROWS,
                                 .memory_budget_bytes = PLANE_BUDGET,
                                 .shards = PLANE_SHARDS};
