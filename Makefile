@@ -60,6 +60,13 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
 
+# The page is the same in every variant, and its place is known to ui.c.
+UI_SRC := $(addprefix server/predictor/ui/,assemble.sh page.html page.css page.js) \
+          $(wildcard server/predictor/ui/vendor/uplot/*)
+build/ui/page.html: $(UI_SRC)
+	sh server/predictor/ui/assemble.sh build/ui
+$(B)/server/predictor/ui.o: build/ui/page.html
+
 # Only the programs know their version, so a commit recompiles two files.
 $(MAINS:%.c=$(B)/%.o): CPPFLAGS += $(DEFINES)
 
@@ -82,6 +89,7 @@ DEPS_RUN   := gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev 
               liblapacke-dev zlib1g-dev
 DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus python3 curl locales
 DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
+DEPS_UI    := $(DEPS_TEST) nodejs chromium
 DEPS_BENCH := $(DEPS_TEST) nginx-light wrk python3-sklearn
 
 # $(call need,packages): installs what is missing as root, otherwise prints the command to type. Debian's
@@ -96,7 +104,7 @@ DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-re
     || { cat build-deps.log; exit 1; }; rm -f build-deps.log
 endef
 
-.PHONY: deps deps-test deps-check deps-bench
+.PHONY: deps deps-test deps-check deps-bench deps-ui
 deps: ## install what building and running needs (root), or print the command
 	$(call need,$(DEPS_RUN))
 deps-test:
@@ -105,6 +113,8 @@ deps-check:
 	$(call need,$(DEPS_CHECK))
 deps-bench:
 	$(call need,$(DEPS_BENCH))
+deps-ui:
+	$(call need,$(DEPS_UI))
 
 # pkg-config answers are taken when make starts, so what was just installed needs a fresh make.
 .PHONY: run
@@ -133,6 +143,11 @@ conformance-http: ## print what nginx, ridged and COLUMNS answer to good and bad
 .PHONY: rules
 rules: ## check the Prometheus rules and configuration and the Grafana dashboards
 	@sh tests/stack/rules.sh
+
+.PHONY: ui-test
+ui-test: deps-ui ## look at /ui in headless Chromium, pictures into build/ui; F=panels picks cases
+	@$(MAKE) --no-print-directory all
+	F='$(F)' RIDGED=$(P)/ridged node tests/ui/test_ui.mjs
 
 # ---- checks ----
 
@@ -187,7 +202,7 @@ run-replay: $(REPLAYS)
 
 fuzz: deps-check ## fuzz every target for FUZZ_SECONDS (clang)
 	@for n in $(FUZZ_NAMES); do $(MAKE) --no-print-directory fuzz-$$n || exit 1; done
-fuzz-%:
+fuzz-%: build/ui/page.html
 	@mkdir -p build/fuzz/corpus/$*
 	clang $(CPPFLAGS) -std=c11 -g -O1 -ffp-contract=off -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 	    -MF build/fuzz/$*.d tests/fuzz/fuzz_$*.c $(SUPPORT_SRC) $(LIB_SRC) $(LIBS_serve) $(LIBS_model) -lcmocka -o build/fuzz/$*

@@ -361,6 +361,30 @@ void model_feature_range(const struct model *model, size_t j, double *min, doubl
     *max = model->parts.features[j].transform.max;
 }
 
+const double *model_feature_quantiles(const struct model *model, size_t j, size_t *count)
+{
+    const double *quantiles = model->parts.quantiles;
+    *count = quantiles == NULL ? 0 : MODEL_QUANTILES;
+    return quantiles == NULL ? NULL : quantiles + j * MODEL_QUANTILES;
+}
+
+double model_feature_typical(const struct model *model, size_t j)
+{
+    const struct transform *t = &model->parts.features[j].transform;
+    size_t count;
+    const double *quantiles = model_feature_quantiles(model, j, &count);
+    double x = quantiles != NULL          ? quantiles[count / 2]
+               : t->kind == TRANSFORM_LOG ? exp(t->mean) - t->offset
+                                          : t->mean;
+    /* A hand-made artifact may say anything. */
+    return x < t->min ? t->min : x > t->max ? t->max : x;
+}
+
+bool model_gives_intervals(const struct model *model)
+{
+    return model->parts.interval.score_count > 0;
+}
+
 const char *model_target_name(const struct model *model)
 {
     return model->parts.target_name;
@@ -404,11 +428,6 @@ double model_function_value(const struct model *model, const struct model_functi
         return function->intercept;
     return model->parts.kind == MODEL_KERNEL ? kernel_value(model, function, x)
                                              : linear_value(&model->parts, function, x);
-}
-
-const double *model_quantiles(const struct model *model)
-{
-    return model->parts.quantiles;
 }
 
 const double *model_predicted_quantiles(const struct model *model)

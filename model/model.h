@@ -46,13 +46,18 @@ size_t model_feature_count(const struct model *model);
 const char *model_feature_name(const struct model *model, size_t j);
 /* Smallest and largest training value of feature j. */
 void model_feature_range(const struct model *model, size_t j, double *min, double *max);
+/* Values of feature j that are ascending and spread evenly over the training rows, *count of them: the
+ * i-th is their ((i + 1/2) / *count)-quantile. NULL and 0 where the artifact has none. */
+const double *model_feature_quantiles(const struct model *model, size_t j, size_t *count);
+/* A usual value of feature j within its range: the median, else what its transform takes to 0. */
+double model_feature_typical(const struct model *model, size_t j);
+/* Whether the artifact holds what intervals are made from. */
+bool model_gives_intervals(const struct model *model);
 const char *model_target_name(const struct model *model);
 const char *model_target_unit(const struct model *model); /* "" if none */
 const struct model_card *model_card(const struct model *model);
 
-/* The reference drift is measured against: (features, 32) ascending raw values, and 32 predictions for
- * the training rows; see model_parts. NULL where the artifact has none. */
-const double *model_quantiles(const struct model *model);
+/* The 32 quantiles of the predictions for the training rows, for drift.h; NULL if there are none. */
 const double *model_predicted_quantiles(const struct model *model);
 
 /* What |true value - prediction| is expected to be for one raw row x(features), without a true value; NAN

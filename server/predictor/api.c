@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "metrics/exposition.h"
+#include "server/predictor/ui.h"
 #include "server/predictor/v1.h"
 
 #include <stdatomic.h>
@@ -199,10 +200,16 @@ struct route {
 };
 
 static const struct route routes[ROUTE_COUNT] = {
-    [ROUTE_ROOT] = {"/", true, false},           [ROUTE_MODELS] = {"/v1/models", true, false},
-    [ROUTE_MODEL] = {NULL, true, false},         [ROUTE_PREDICT] = {NULL, false, true},
-    [ROUTE_EXPLAIN] = {NULL, false, true},       [ROUTE_METRICS] = {"/metrics", true, false},
-    [ROUTE_HEALTHZ] = {"/healthz", true, false}, [ROUTE_READYZ] = {"/readyz", true, false},
+    [ROUTE_ROOT] = {"/", true, false},
+    [ROUTE_MODELS] = {"/v1/models", true, false},
+    [ROUTE_MODEL] = {NULL, true, false},
+    [ROUTE_PREDICT] = {NULL, false, true},
+    [ROUTE_EXPLAIN] = {NULL, false, true},
+    [ROUTE_UI] = {"/ui", true, false},
+    [ROUTE_UI_MODEL] = {"/ui/model", true, false},
+    [ROUTE_METRICS] = {"/metrics", true, false},
+    [ROUTE_HEALTHZ] = {"/healthz", true, false},
+    [ROUTE_READYZ] = {"/readyz", true, false},
 };
 
 static bool span_is(struct span span, const char *text)
@@ -319,6 +326,28 @@ static void answer_model(struct api_call *call)
         (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
 }
 
+static void answer_ui(struct api_call *call)
+{
+    add_header(&call->response, LITERAL("Content-Security-Policy"), ui_policy());
+    add_header(&call->response, LITERAL("Cache-Control"), LITERAL("no-cache"));
+    add_header(&call->response, LITERAL("X-Content-Type-Options"), LITERAL("nosniff"));
+    answer(call, 200, "text/html; charset=utf-8", ui_page());
+}
+
+static void answer_ui_model(struct api_call *call)
+{
+    const struct served *served = registry_at(call->api->config.registry, call->shard, 0);
+    struct span card;
+    if (served == NULL) {
+        (void)error_set(&call->error, ERR_NOT_READY, "No model is loaded.");
+        return;
+    }
+    if (!ui_card(served->model, served->name, call->arena, &card, &call->error))
+        return;
+    add_header(&call->response, LITERAL("Cache-Control"), LITERAL("no-cache"));
+    answer_json(call, 200, card);
+}
+
 static void answer_metrics(struct api_call *call)
 {
     /* KServe's aggregator forwards Prometheus's Accept header and then parses only text 0.0.4, so
@@ -353,6 +382,12 @@ static void answer_small(struct api_call *call)
         return;
     case ROUTE_MODEL:
         answer_model(call);
+        return;
+    case ROUTE_UI:
+        answer_ui(call);
+        return;
+    case ROUTE_UI_MODEL:
+        answer_ui_model(call);
         return;
     case ROUTE_METRICS:
         answer_metrics(call);
@@ -579,6 +614,8 @@ static bool admit(struct api_call *call)
         return false;
     }
     call->route = find_route(call->surface, request->path, &name);
+    if ((call->route == ROUTE_UI || call->route == ROUTE_UI_MODEL) && !call->api->config.ui)
+        call->route = ROUTE_OTHER;
     if (call->route == ROUTE_OTHER) {
         answer_json(call, 404, LITERAL("{\"detail\":\"Not Found\"}"));
         return false;

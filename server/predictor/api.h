@@ -35,6 +35,7 @@ struct api_config {
     struct metrics *metrics;
     struct log *log; /* may be NULL */
     bool access_log;
+    bool ui; /* whether /ui and /ui/model answer */
     size_t max_rows;
     size_t memory_budget_bytes; /* shared by all bodies in work */
     unsigned shards;            /* threads that will call */

@@ -62,6 +62,8 @@ static const struct option_spec specs[] = {
      "seconds between looks for a further artifact; 0: only on SIGHUP"},
     {"access_log", NULL, BOOLEAN, offsetof(struct config, access_log), 0, 0, DEFAULT("false"),
      "one log line per request"},
+    {"ui", NULL, BOOLEAN, offsetof(struct config, ui), 0, 0, DEFAULT("true"),
+     "serve the page for people at /ui"},
     {"log_level", "KSERVE_LOGLEVEL", LEVEL, offsetof(struct config, log_level), 0, 0,
      DEFAULT("info"), "debug, info, warning or error"},
 };

@@ -26,7 +26,7 @@ struct config {
     const char *user_id, *space; /* labels user_id and namespace; "" if not told */
     size_t max_body_bytes, max_rows, memory_budget_bytes, max_connections;
     unsigned request_timeout_s, keep_alive_s, drain_delay_s, drain_timeout_s, watch_interval_s;
-    bool access_log;
+    bool access_log, ui;
     enum log_level log_level;
     bool help, version;                      /* print and exit 0 */
     const char *unknown[CONFIG_UNKNOWN_MAX]; /* options skipped, for one warning each */

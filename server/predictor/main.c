@@ -69,6 +69,7 @@ static bool make_api(struct ridged *r, struct error *err)
                                 .metrics = r->metrics,
                                 .log = r->log,
                                 .access_log = r->config.access_log,
+                                .ui = r->config.ui,
                                 .max_rows = r->config.max_rows,
                                 .memory_budget_bytes = r->config.memory_budget_bytes,
                                 .shards = r->config.workers + 1};

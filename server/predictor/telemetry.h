@@ -25,6 +25,8 @@ enum telemetry_route {
     ROUTE_MODEL,
     ROUTE_PREDICT,
     ROUTE_EXPLAIN,
+    ROUTE_UI,
+    ROUTE_UI_MODEL,
     ROUTE_METRICS,
     ROUTE_HEALTHZ,
     ROUTE_READYZ,

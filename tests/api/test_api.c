@@ -3,6 +3,7 @@
 #define _GNU_SOURCE /* pipe2 */
 #include "base/json.h"
 #include "model/model_internal.h"
+#include "server/predictor/ui.h"
 #include "tests/support/plane.h"
 #include "tests/support/t.h"
 
@@ -56,6 +57,48 @@ static void every_small_route_answers(void **state)
     assert_answer(p, plane_get(p, "/v1/models/plane"), 200, "{\"name\":\"plane\",\"ready\":true}");
     assert_answer(p, plane_get(p, "/healthz"), 200, "{\"live\":true}");
     assert_answer(p, plane_get(p, "/readyz"), 200, "{\"ready\":true}");
+}
+
+static void the_page_comes_with_the_policy_that_keeps_it_to_itself(void **state)
+{
+    struct plane *p = *state;
+    const struct response *page = plane_get(p, "/ui");
+    assert_int_equal(page->status, 200);
+    assert_string_equal(page->content_type, "text/html; charset=utf-8");
+    assert_contains(plane_text(p, page), "<!doctype html>");
+    struct span policy = header_of(page, "Content-Security-Policy");
+    assert_int_equal(policy.n, ui_policy().n);
+    assert_memory_equal(policy.p, ui_policy().p, policy.n);
+    assert_int_equal(header_of(page, "Cache-Control").n, strlen("no-cache"));
+    assert_int_equal(plane_ask(p, API_OBSERVER, "GET", "/ui", NULL, (struct span){"", 0})->status,
+                     404);
+}
+
+static void the_card_is_that_of_the_model_served(void **state)
+{
+    struct plane *p = *state;
+    const struct response *card = plane_get(p, "/ui/model");
+    assert_int_equal(card->status, 200);
+    assert_string_equal(card->content_type, "application/json");
+    assert_contains(plane_text(p, card), "{\"name\":\"plane\",\"version\":\"1\",");
+    assert_contains(plane_text(p, card), "\"holdout\":{\"rows\":100,\"mae\":0.25,");
+}
+
+static void the_page_can_be_switched_off(void **state)
+{
+    struct plane *p = *state;
+    struct error err = {0};
+    struct api_config config = {.registry = p->registry,
+                                .telemetry = p->telemetry,
+                                .metrics = p->metrics,
+                                .max_rows = PLANE_MAX_ROWS,
+                                .memory_budget_bytes = PLANE_BUDGET,
+                                .shards = PLANE_SHARDS};
+    api_free(p->api);
+    assert_non_null(p->api = api_new(&config, &err));
+    assert_answer(p, plane_get(p, "/ui"), 404, "{\"detail\":\"Not Found\"}");
+    assert_answer(p, plane_get(p, "/ui/model"), 404, "{\"detail\":\"Not Found\"}");
+    assert_answer(p, plane_post(p, "/ui", ""), 404, "{\"detail\":\"Not Found\"}");
 }
 
 static void predict_answers_one_prediction_per_row(void **state)
@@ -669,6 +712,9 @@ static void quality_shows_the_cards_holdout_and_says_that_it_is_not_live(void **
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 static const struct CMUnitTest tests[] = {
     CASE(every_small_route_answers),
+    CASE(the_page_comes_with_the_policy_that_keeps_it_to_itself),
+    CASE(the_card_is_that_of_the_model_served),
+    CASE(the_page_can_be_switched_off),
     CASE(predict_answers_one_prediction_per_row),
     CASE(a_trailing_slash_is_forgiven),
     CASE(unknown_paths_keep_kserves_words),

@@ -93,6 +93,7 @@ void plane_init_with(struct plane *plane, struct model *model)
     struct api_config config = {.registry = plane->registry,
                                 .telemetry = plane->telemetry,
                                 .metrics = plane->metrics,
+                                .ui = true,
                                 .max_rows = PLANE_MAX_ROWS,
                                 .memory_budget_bytes = PLANE_BUDGET,
                                 .shards = PLANE_SHARDS};

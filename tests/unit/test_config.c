@@ -46,6 +46,7 @@ static void defaults_are_what_help_says(void **state)
     assert_int_equal(config.max_body_bytes, 16777216);
     assert_int_equal(config.log_level, LOG_INFO);
     assert_false(config.access_log);
+    assert_true(config.ui);
     assert_int_equal(config.unknown_count, 0);
 }
 

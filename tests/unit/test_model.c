@@ -134,6 +134,31 @@ static void model_answers_with_the_parts_it_was_made_from(void **state)
     model_free(model);
 }
 
+static void a_usual_value_is_the_median_or_the_transforms_centre_within_the_range(void **state)
+{
+    (void)state;
+    double quantiles[FEATURES][MODEL_QUANTILES];
+    struct sample s;
+    size_t count;
+    make_sample(&s);
+    s.features[1].transform.mean = 1000;
+    struct model *model = new_model(&s);
+    assert_close(model_feature_typical(model, 0), 5, 0);
+    assert_close(model_feature_typical(model, 1), 100, 0);
+    assert_null(model_feature_quantiles(model, 2, &count));
+    assert_int_equal(count, 0);
+    assert_false(model_gives_intervals(model));
+    model_free(model);
+    for (size_t i = 0; i < MODEL_QUANTILES; i++)
+        quantiles[0][i] = quantiles[1][i] = quantiles[2][i] = (double)i / MODEL_QUANTILES;
+    s.parts.quantiles = &quantiles[0][0];
+    model = new_model(&s);
+    assert_close(model_feature_quantiles(model, 2, &count)[count - 1], 31.0 / 32, 0);
+    assert_close(model_feature_typical(model, 2), 0.5, 0);
+    assert_close(model_feature_typical(model, 0), 1, 0); /* quantiles below the range */
+    model_free(model);
+}
+
 static void model_owes_nothing_to_the_parts_it_was_made_from(void **state)
 {
     (void)state;
@@ -637,6 +662,7 @@ static void prediction_that_overflows_is_left_to_the_caller(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(model_answers_with_the_parts_it_was_made_from),
+    cmocka_unit_test(a_usual_value_is_the_median_or_the_transforms_centre_within_the_range),
     cmocka_unit_test(model_owes_nothing_to_the_parts_it_was_made_from),
     cmocka_unit_test(kernel_model_owes_nothing_to_the_parts_it_was_made_from),
     cmocka_unit_test(what_does_not_count_is_forgotten),
