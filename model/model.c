@@ -385,6 +385,11 @@ bool model_gives_intervals(const struct model *model)
     return model->parts.interval.score_count > 0;
 }
 
+double model_intercept(const struct model *model)
+{
+    return model->parts.prediction.intercept;
+}
+
 const char *model_target_name(const struct model *model)
 {
     return model->parts.target_name;

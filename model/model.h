@@ -53,6 +53,7 @@ const double *model_feature_quantiles(const struct model *model, size_t j, size_
 double model_feature_typical(const struct model *model, size_t j);
 /* Whether the artifact holds what intervals are made from. */
 bool model_gives_intervals(const struct model *model);
+double model_intercept(const struct model *model); /* of the prediction */
 const char *model_target_name(const struct model *model);
 const char *model_target_unit(const struct model *model); /* "" if none */
 const struct model_card *model_card(const struct model *model);

@@ -1,15 +1,14 @@
-/* A call goes through stages: decode, predict, encode. Cheap requests run all three inside the first
- * api_step; dear ones hand each stage out as a job. Whatever goes wrong ends in call->error, and
+/* A call goes through stages: decode, predict, keep (feedback: in the journal), encode. Cheap requests run
+ * them inside the first api_step; dear ones hand each stage out as a job. Whatever goes wrong ends in call->error, and
  * answer_error is the only place that turns it into a status and a body. */
 #define _GNU_SOURCE /* getrandom */
-#include "server/predictor/api.h"
+#include "server/predictor/api_internal.h"
 
 #include "base/json.h"
 #include "metrics/exposition.h"
 #include "server/predictor/ui.h"
-#include "server/predictor/v1.h"
 
-#include <stdatomic.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -26,51 +25,21 @@ enum {
     REQUEST_ID_MAX = 128,
 };
 
-/* Ids handed out by one shard; a cache line of its own. */
-struct id_counter {
-    uint64_t next;
-    char pad[64 - sizeof(uint64_t)];
-};
-
-struct api {
-    struct api_config config;
-    _Atomic(enum api_lifecycle) lifecycle;
-    atomic_size_t charged;
-    uint64_t id_seed;
-    struct id_counter *ids; /* one per shard */
-};
-
-enum stage { STAGE_DECODING, STAGE_PREDICTING, STAGE_ENCODING, STAGE_FINISHED };
-
-struct api_call {
-    struct api *api;
-    const struct request *request;
-    struct arena *arena;
-    struct served *served; /* NULL until a model was found */
-    enum telemetry_route route;
-    enum api_surface surface;
-    unsigned shard;
-    enum stage stage;
-    bool inplace;
-    atomic_bool cancelled;
-    size_t charged, rows_per_block;
-    struct v1_request input;
-    double *y;            /* (rows) */
-    double *half;         /* (rows), half widths of the intervals; NULL: not asked for */
-    double *attributions; /* (rows, players); NULL: not asked for */
-    const struct explainer *explainer;
-    atomic_bool starved; /* a block found no memory */
-    uint64_t stage_started_ns;
-    struct span id;
-    struct error error;
-    struct response response;
-};
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec t;
+    (void)clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
 
 static uint64_t now_ns(void)
 {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t api_wall_ns(void)
+{
+    return clock_ns(CLOCK_REALTIME);
 }
 
 /* ---- life ---- */
@@ -153,7 +122,7 @@ static void answer(struct api_call *call, int status, const char *content_type, 
     call->response.body = body;
 }
 
-static void answer_json(struct api_call *call, int status, struct span body)
+void api_answer_json(struct api_call *call, int status, struct span body)
 {
     /* KServe's client compares the whole string before it reads "error". */
     answer(call, status, "application/json", body);
@@ -174,7 +143,7 @@ static struct span one_member(struct api_call *call, const char *name, const cha
 
 static void answer_status(struct api_call *call, int status, const char *message)
 {
-    answer_json(call, status, one_member(call, "error", message));
+    api_answer_json(call, status, one_member(call, "error", message));
     if (status == 429 || status == 503)
         add_header(&call->response, LITERAL("Retry-After"), LITERAL("1"));
 }
@@ -200,15 +169,11 @@ struct route {
 };
 
 static const struct route routes[ROUTE_COUNT] = {
-    [ROUTE_ROOT] = {"/", true, false},
-    [ROUTE_MODELS] = {"/v1/models", true, false},
-    [ROUTE_MODEL] = {NULL, true, false},
-    [ROUTE_PREDICT] = {NULL, false, true},
-    [ROUTE_EXPLAIN] = {NULL, false, true},
-    [ROUTE_UI] = {"/ui", true, false},
-    [ROUTE_UI_MODEL] = {"/ui/model", true, false},
-    [ROUTE_METRICS] = {"/metrics", true, false},
-    [ROUTE_HEALTHZ] = {"/healthz", true, false},
+    [ROUTE_ROOT] = {"/", true, false},           [ROUTE_MODELS] = {"/v1/models", true, false},
+    [ROUTE_MODEL] = {NULL, true, false},         [ROUTE_PREDICT] = {NULL, false, true},
+    [ROUTE_EXPLAIN] = {NULL, false, true},       [ROUTE_FEEDBACK] = {NULL, true, true},
+    [ROUTE_UI] = {"/ui", true, false},           [ROUTE_UI_MODEL] = {"/ui/model", true, false},
+    [ROUTE_METRICS] = {"/metrics", true, false}, [ROUTE_HEALTHZ] = {"/healthz", true, false},
     [ROUTE_READYZ] = {"/readyz", true, false},
 };
 
@@ -225,12 +190,18 @@ static enum telemetry_route model_route(struct span rest, struct span *name)
     *name = rest;
     if (colon == NULL)
         return ROUTE_MODEL;
+    static const struct {
+        const char *text;
+        enum telemetry_route route;
+    } verbs[] = {
+        {":predict", ROUTE_PREDICT}, {":explain", ROUTE_EXPLAIN}, {":feedback", ROUTE_FEEDBACK}};
     struct span verb = {colon, rest.n - (size_t)(colon - rest.p)};
-    bool predict = span_is(verb, ":predict");
-    if (!predict && !span_is(verb, ":explain"))
-        return ROUTE_MODEL;
-    name->n = (size_t)(colon - rest.p);
-    return predict ? ROUTE_PREDICT : ROUTE_EXPLAIN;
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (span_is(verb, verbs[i].text)) {
+            name->n = (size_t)(colon - rest.p);
+            return verbs[i].route;
+        }
+    return ROUTE_MODEL;
 }
 
 static enum telemetry_route find_route(enum api_surface surface, struct span path,
@@ -254,9 +225,12 @@ static enum telemetry_route find_route(enum api_surface surface, struct span pat
 static bool check_method(struct api_call *call, const struct route *route)
 {
     enum http_method method = call->request->method;
-    if (route->post ? method == HTTP_POST : method == HTTP_GET || method == HTTP_HEAD)
+    if ((route->post && method == HTTP_POST) ||
+        (route->get && (method == HTTP_GET || method == HTTP_HEAD)))
         return true;
-    struct span allow = route->post ? LITERAL("POST") : LITERAL("GET, HEAD");
+    struct span allow = !route->post  ? LITERAL("GET, HEAD")
+                        : !route->get ? LITERAL("POST")
+                                      : LITERAL("GET, HEAD, POST");
     add_header(&call->response, LITERAL("Allow"), allow);
     return error_set(&call->error, ERR_METHOD, "method: expected %s, got %.*s", allow.p,
                      (int)(call->request->method_name.n < 32 ? call->request->method_name.n : 32),
@@ -265,7 +239,20 @@ static bool check_method(struct api_call *call, const struct route *route)
 
 static bool takes_rows(const struct api_call *call)
 {
-    return call->route == ROUTE_PREDICT || call->route == ROUTE_EXPLAIN;
+    return call->route == ROUTE_PREDICT || call->route == ROUTE_EXPLAIN ||
+           (call->route == ROUTE_FEEDBACK && call->request->method == HTTP_POST);
+}
+
+/* Who sends feedback, and who reads it, decides what the next model is. */
+static bool check_token(struct api_call *call)
+{
+    struct token *token = call->api->config.feedback_token;
+    if (call->route != ROUTE_FEEDBACK || token == NULL ||
+        token_matches(token, request_header(call->request, "Authorization")))
+        return true;
+    add_header(&call->response, LITERAL("WWW-Authenticate"), LITERAL("Bearer"));
+    return error_set(&call->error, ERR_UNAUTHORIZED,
+                     "Authorization: expected \"Bearer\" and the feedback token");
 }
 
 static bool check_model(struct api_call *call, struct span name)
@@ -304,7 +291,7 @@ static void answer_models(struct api_call *call)
     json_end_array(&w);
     json_end_object(&w);
     if (json_writer_finish(&w, &body))
-        answer_json(call, 200, body);
+        api_answer_json(call, 200, body);
     else
         (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
 }
@@ -321,7 +308,7 @@ static void answer_model(struct api_call *call)
     json_put_bool(&w, true);
     json_end_object(&w);
     if (json_writer_finish(&w, &body))
-        answer_json(call, 200, body);
+        api_answer_json(call, 200, body);
     else
         (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
 }
@@ -345,7 +332,7 @@ static void answer_ui_model(struct api_call *call)
     if (!ui_card(served->model, served->name, call->arena, &card, &call->error))
         return;
     add_header(&call->response, LITERAL("Cache-Control"), LITERAL("no-cache"));
-    answer_json(call, 200, card);
+    api_answer_json(call, 200, card);
 }
 
 static void answer_metrics(struct api_call *call)
@@ -375,7 +362,7 @@ static void answer_small(struct api_call *call)
     bool ready = atomic_load(&call->api->lifecycle) == API_READY;
     switch (call->route) {
     case ROUTE_ROOT:
-        answer_json(call, 200, LITERAL("{\"status\":\"alive\"}"));
+        api_answer_json(call, 200, LITERAL("{\"status\":\"alive\"}"));
         return;
     case ROUTE_MODELS:
         answer_models(call);
@@ -389,15 +376,18 @@ static void answer_small(struct api_call *call)
     case ROUTE_UI_MODEL:
         answer_ui_model(call);
         return;
+    case ROUTE_FEEDBACK:
+        feedback_answer_journal(call);
+        return;
     case ROUTE_METRICS:
         answer_metrics(call);
         return;
     case ROUTE_HEALTHZ:
-        answer_json(call, 200, LITERAL("{\"live\":true}"));
+        api_answer_json(call, 200, LITERAL("{\"live\":true}"));
         return;
     case ROUTE_READYZ:
-        answer_json(call, ready ? 200 : 503,
-                    ready ? LITERAL("{\"ready\":true}") : LITERAL("{\"ready\":false}"));
+        api_answer_json(call, ready ? 200 : 503,
+                        ready ? LITERAL("{\"ready\":true}") : LITERAL("{\"ready\":false}"));
         return;
     default:
         (void)error_set(&call->error, ERR_INTERNAL, "route %d has no answer", (int)call->route);
@@ -420,10 +410,24 @@ static size_t charge_per_byte(const struct api_call *call)
     return CHARGE_PER_BYTE + (longest + ATTRIBUTION_BYTES) / NUMBER_BYTES;
 }
 
-static bool charge(struct api_call *call)
+bool api_charge(struct api_call *call, size_t bytes)
 {
     struct api *api = call->api;
-    size_t budget = api->config.memory_budget_bytes, per_byte = charge_per_byte(call);
+    size_t budget = api->config.memory_budget_bytes;
+    if (atomic_fetch_add(&api->charged, bytes) + bytes <= budget) {
+        call->charged += bytes;
+        return true;
+    }
+    atomic_fetch_sub(&api->charged, bytes);
+    return error_set(&call->error, ERR_OVERLOADED,
+                     "memory: expected room for a body of %zu bytes, "
+                     "the budget is in use; try again",
+                     call->request->body.n);
+}
+
+static bool charge_body(struct api_call *call)
+{
+    size_t budget = call->api->config.memory_budget_bytes, per_byte = charge_per_byte(call);
     size_t bytes = call->request->body.n * per_byte;
     if (bytes < CHARGE_FROM)
         return true;
@@ -431,19 +435,10 @@ static bool charge(struct api_call *call)
         return error_set(&call->error, ERR_TOO_LARGE,
                          "body: expected at most %zu bytes within the memory budget, got %zu",
                          budget / per_byte, call->request->body.n);
-    if (atomic_fetch_add(&api->charged, bytes) + bytes > budget) {
-        atomic_fetch_sub(&api->charged, bytes);
-        return error_set(&call->error, ERR_OVERLOADED,
-                         "memory: expected room for a body of %zu bytes, "
-                         "the budget is in use; try again",
-                         call->request->body.n);
-    }
-    call->charged = bytes;
-    return true;
+    return api_charge(call, bytes);
 }
 
-/* count numbers for every row, or NULL and the error set. */
-static double *make_results(struct api_call *call, size_t count)
+double *api_results(struct api_call *call, size_t count)
 {
     double *results = arena_array(call->arena, call->input.rows * count, sizeof *results);
     if (results == NULL)
@@ -454,17 +449,21 @@ static double *make_results(struct api_call *call, size_t count)
 static void run_decode(struct api_call *call, size_t block)
 {
     (void)block;
+    if (call->route == ROUTE_FEEDBACK) {
+        feedback_run_decode(call);
+        return;
+    }
     if (!v1_decode(call->request->body, call->served->model, call->api->config.max_rows,
                    call->arena, &call->input, &call->error) ||
-        (call->y = make_results(call, 1)) == NULL)
+        (call->y = api_results(call, 1)) == NULL)
         return;
     if (call->route == ROUTE_PREDICT && call->input.interval)
-        call->half = make_results(call, 1);
+        call->half = api_results(call, 1);
     if (call->route != ROUTE_EXPLAIN)
         return;
     call->explainer = served_explainer(call->served, &call->error);
     if (call->explainer != NULL)
-        call->attributions = make_results(call, explainer_player_count(call->explainer));
+        call->attributions = api_results(call, explainer_player_count(call->explainer));
 }
 
 static void run_explain(struct api_call *call, size_t first, size_t rows, const double *x)
@@ -496,18 +495,23 @@ static void run_encode(struct api_call *call, size_t block)
     struct span body;
     size_t rows = call->input.rows;
     (void)block;
+    if (call->route == ROUTE_FEEDBACK) {
+        feedback_run_encode(call);
+        return;
+    }
     if (call->attributions != NULL
             ? v1_encode_explanations(call->explainer, call->y, call->attributions, rows,
                                      call->arena, &body, &call->error)
             : v1_encode(call->y, call->half, rows, call->arena, &body, &call->error))
-        answer_json(call, 200, body);
+        api_answer_json(call, 200, body);
 }
 
 /* Observes the stage that just ended and starts the clock of the next. */
 static void end_stage(struct api_call *call, enum telemetry_stage stage)
 {
     uint64_t now = now_ns();
-    telemetry_stage(call->served->telemetry, call->shard, stage, now - call->stage_started_ns);
+    if (call->route != ROUTE_FEEDBACK)
+        telemetry_stage(call->served->telemetry, call->shard, stage, now - call->stage_started_ns);
     call->stage_started_ns = now;
 }
 
@@ -527,8 +531,9 @@ static void describe(struct api_call *call, struct job *job)
 static void advance(struct api_call *call)
 {
     const enum telemetry_stage observed[] = {
-        STAGE_PREPROCESS, call->route == ROUTE_EXPLAIN ? STAGE_EXPLAIN : STAGE_PREDICT,
-        STAGE_POSTPROCESS};
+        [STAGE_DECODING] = STAGE_PREPROCESS,
+        [STAGE_PREDICTING] = call->route == ROUTE_EXPLAIN ? STAGE_EXPLAIN : STAGE_PREDICT,
+        [STAGE_ENCODING] = STAGE_POSTPROCESS};
     if (atomic_load_explicit(&call->starved, memory_order_relaxed))
         (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
     /* What a cancelled stage left undone must not be read by the next. */
@@ -540,7 +545,9 @@ static void advance(struct api_call *call)
      * when it succeeded. */
     if (!failed || call->stage == STAGE_DECODING)
         end_stage(call, observed[call->stage]);
-    call->stage = failed ? STAGE_FINISHED : call->stage + 1;
+    bool kept = call->route == ROUTE_FEEDBACK;
+    enum stage next = call->stage == STAGE_PREDICTING && !kept ? STAGE_ENCODING : call->stage + 1;
+    call->stage = failed ? STAGE_FINISHED : next;
 }
 
 static double row_ns(const struct api_call *call)
@@ -617,16 +624,17 @@ static bool admit(struct api_call *call)
     if ((call->route == ROUTE_UI || call->route == ROUTE_UI_MODEL) && !call->api->config.ui)
         call->route = ROUTE_OTHER;
     if (call->route == ROUTE_OTHER) {
-        answer_json(call, 404, LITERAL("{\"detail\":\"Not Found\"}"));
+        api_answer_json(call, 404, LITERAL("{\"detail\":\"Not Found\"}"));
         return false;
     }
-    if (!check_method(call, &routes[call->route]) || (name.p != NULL && !check_model(call, name)))
+    if (!check_method(call, &routes[call->route]) || !check_token(call) ||
+        (name.p != NULL && !check_model(call, name)))
         return false;
     if (deferred) {
         answer_status(call, request->fault, request->fault_text);
         return false;
     }
-    return !takes_rows(call) || charge(call);
+    return !takes_rows(call) || charge_body(call);
 }
 
 struct api_call *api_begin(struct api *api, enum api_surface surface, const struct request *request,
@@ -658,6 +666,13 @@ enum api_step api_step(struct api_call *call, struct job *next)
     if (next->call == call) /* what was handed out has been run */
         advance(call);
     while (call->stage != STAGE_FINISHED) {
+        if (call->stage == STAGE_KEEPING) {
+            next->call = NULL;
+            if (feedback_keep(call))
+                return API_DURABLE;
+            call->stage = call->error.code != ERR_NONE ? STAGE_FINISHED : STAGE_ENCODING;
+            continue;
+        }
         describe(call, next);
         if (!call->inplace)
             return API_COMPUTE;
@@ -679,6 +694,15 @@ static void write_access_log(const struct api_call *call, uint64_t latency_ns)
               LOG_NUMBER("microseconds", latency_ns / 1000), LOG_SPAN("request_id", call->id));
 }
 
+/* Shows what was answered to those who compare it with training and with true values. */
+static void remember(struct api_call *call)
+{
+    observed_predictions(call->served->observed, call->shard, call->request->received_ns,
+                         call->input.rows, call->input.x, call->y);
+    monitor_remember(call->api->config.monitor, call->served, call->id, api_wall_ns(),
+                     call->input.rows, call->input.x, call->y);
+}
+
 const struct response *api_end(struct api_call *call)
 {
     struct api *api = call->api;
@@ -691,6 +715,8 @@ const struct response *api_end(struct api_call *call)
         add_header(&call->response, LITERAL("x-request-id"), call->id);
     if (call->charged > 0)
         atomic_fetch_sub(&api->charged, call->charged);
+    if (call->route == ROUTE_PREDICT && call->response.status == 200)
+        remember(call);
     uint64_t now = now_ns(), since = call->request->received_ns;
     uint64_t latency = now > since ? now - since : 0;
     if (call->route == ROUTE_PREDICT && call->served != NULL)
@@ -701,7 +727,15 @@ const struct response *api_end(struct api_call *call)
     telemetry_in_flight(api->config.telemetry, call->shard, -1);
     if (api->config.access_log)
         write_access_log(call, latency);
+    if (call->pinned)
+        served_unpin(call->served);
     return &call->response;
+}
+
+void api_on_durable(struct api_call *call, void (*wake)(void *ctx), void *ctx)
+{
+    call->wake = wake;
+    call->wake_ctx = ctx;
 }
 
 void api_cancel(struct api_call *call)
@@ -709,20 +743,43 @@ void api_cancel(struct api_call *call)
     atomic_store_explicit(&call->cancelled, true, memory_order_relaxed);
 }
 
+static void post_semaphore(void *ctx)
+{
+    (void)sem_post(ctx);
+}
+
+static void run_in_place(const struct job *job)
+{
+    for (size_t i = 0; i < job->blocks; i++)
+        job->run(job->call, i);
+}
+
 const struct response *api_handle(struct api *api, enum api_surface surface,
                                   const struct request *request, struct arena *arena,
                                   unsigned shard)
+{
+    struct job job = {0};
+    sem_t durable;
+    struct api_call *call = api_begin(api, surface, request, arena, shard);
+    if (call == NULL)
+        return api_no_memory();
+    (void)sem_init(&durable, 0, 0);
+    api_on_durable(call, post_semaphore, &durable);
+    for (enum api_step step; (step = api_step(call, &job)) != API_DONE;)
+        if (step == API_COMPUTE)
+            run_in_place(&job);
+        else
+            while (sem_wait(&durable) != 0)
+                ;
+    (void)sem_destroy(&durable);
+    return api_end(call);
+}
+
+const struct response *api_no_memory(void)
 {
     static const struct response no_memory = {
         .status = 503,
         .content_type = "application/json",
         .body = {"{\"error\":\"out of memory\"}", sizeof "{\"error\":\"out of memory\"}" - 1}};
-    struct job job = {0};
-    struct api_call *call = api_begin(api, surface, request, arena, shard);
-    if (call == NULL)
-        return &no_memory;
-    while (api_step(call, &job) == API_COMPUTE)
-        for (size_t i = 0; i < job.blocks; i++)
-            job.run(call, i);
-    return api_end(call);
+    return &no_memory;
 }

@@ -26,6 +26,7 @@ struct option_spec {
 #define TEXT_AT(member)                  TEXT, offsetof(struct config, member), 0, 0
 #define UNSIGNED_AT(member, least, most) UNSIGNED, offsetof(struct config, member), least, most
 #define SIZE_AT(member, most)            SIZE, offsetof(struct config, member), 1, most
+#define COUNT_AT(member, least, most)    SIZE, offsetof(struct config, member), least, most
 #define DEFAULT(text)                    text, text
 static const struct option_spec specs[] = {
     {"model_dir", NULL, TEXT_AT(model_dir), DEFAULT("/mnt/models"),
@@ -62,6 +63,28 @@ static const struct option_spec specs[] = {
      "seconds between looks for a further artifact; 0: only on SIGHUP"},
     {"access_log", NULL, BOOLEAN, offsetof(struct config, access_log), 0, 0, DEFAULT("false"),
      "one log line per request"},
+    {"feedback_dir", NULL, TEXT_AT(feedback_dir), NULL, "none",
+     "folder of the feedback journal; without one true values are not kept on disk"},
+    {"feedback_name", "POD_NAME", TEXT_AT(feedback_name), NULL, "the host's name",
+     "name of the journal's files, different for every replica"},
+    {"feedback_token_file", NULL, TEXT_AT(feedback_token_file), NULL, "none",
+     "file with the bearer token that feedback requires; read again when it changes"},
+    {"feedback_durable", NULL, BOOLEAN, offsetof(struct config, feedback_durable), 0, 0,
+     DEFAULT("true"), "answer feedback only when it is on disk"},
+    {"feedback_predictions", NULL, COUNT_AT(feedback_predictions, 0, 1 << 24), DEFAULT("10000"),
+     "predictions kept by id for their true values"},
+    {"feedback_file_bytes", NULL, SIZE_AT(feedback_file_bytes, 1e12), DEFAULT("67108864"),
+     "size at which a further journal file is begun"},
+    {"feedback_total_bytes", NULL, SIZE_AT(feedback_total_bytes, 1e15), DEFAULT("1073741824"),
+     "size of all journal files, over which the oldest go"},
+    {"quality_window", NULL, COUNT_AT(quality_window, 1, 1 << 24), DEFAULT("5000"),
+     "true values that the quality figures are of, at most"},
+    {"quality_max_age", NULL, UNSIGNED_AT(quality_max_age_s, 0, 31536000), DEFAULT("86400"),
+     "seconds after which a true value no longer counts; 0: never"},
+    {"quality_min_samples", NULL, COUNT_AT(quality_min_samples, 1, 1 << 24), DEFAULT("200"),
+     "true values below which the model card's figures are shown"},
+    {"drift_window", NULL, UNSIGNED_AT(drift_window_s, 1, 31536000), DEFAULT("3600"),
+     "seconds that the drift figures are of"},
     {"ui", NULL, BOOLEAN, offsetof(struct config, ui), 0, 0, DEFAULT("true"),
      "serve the page for people at /ui"},
     {"log_level", "KSERVE_LOGLEVEL", LEVEL, offsetof(struct config, log_level), 0, 0,

@@ -26,6 +26,11 @@ struct config {
     const char *user_id, *space; /* labels user_id and namespace; "" if not told */
     size_t max_body_bytes, max_rows, memory_budget_bytes, max_connections;
     unsigned request_timeout_s, keep_alive_s, drain_delay_s, drain_timeout_s, watch_interval_s;
+    const char *feedback_dir, *feedback_name, *feedback_token_file; /* NULL: none */
+    bool feedback_durable;
+    size_t feedback_file_bytes, feedback_total_bytes, feedback_predictions;
+    size_t quality_window, quality_min_samples;
+    unsigned quality_max_age_s, drift_window_s;
     bool access_log, ui;
     enum log_level log_level;
     bool help, version;                      /* print and exit 0 */

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,12 @@
 #endif
 
 enum { OBSERVER_BODY_BYTES = 65536 };
+static const uint64_t SECOND_NS = 1000000000;
+
+static uint64_t nanoseconds(const struct timespec *t)
+{
+    return (uint64_t)t->tv_sec * SECOND_NS + (uint64_t)t->tv_nsec;
+}
 
 /* Everything the program owns, in the order it is made. */
 struct ridged {
@@ -29,7 +36,10 @@ struct ridged {
     struct process_metrics *process;
     struct telemetry *telemetry;
     struct registry *registry;
+    struct monitor *monitor;
+    struct token *feedback_token; /* NULL: none is required */
     struct api *api;
+    char host_name[HOST_NAME_MAX + 1];
     struct serve predict, observe;
     struct http_server *observer, *server;
 };
@@ -45,26 +55,83 @@ static void warn_of_unknown_options(const struct ridged *r)
     }
 }
 
+/* Threads that take requests: the workers and the observer. */
+static unsigned request_shards(const struct ridged *r)
+{
+    return r->config.workers + 1;
+}
+
+/* The journal's thread counts, too. */
+static unsigned metric_shards(const struct ridged *r)
+{
+    return request_shards(r) + 1;
+}
+
+/* Before every exposition: what is measured rather than counted. */
+static void publish(void *ctx)
+{
+    struct ridged *r = ctx;
+    struct timespec wall, monotonic;
+    struct served *served = registry_pin(r->registry);
+    (void)clock_gettime(CLOCK_REALTIME, &wall);
+    (void)clock_gettime(CLOCK_MONOTONIC, &monotonic);
+    if (served != NULL)
+        observed_publish(served->observed, nanoseconds(&monotonic), nanoseconds(&wall),
+                         telemetry_quality(served->telemetry));
+    served_unpin(served);
+    monitor_publish(r->monitor);
+}
+
 static bool make_metrics(struct ridged *r, struct error *err)
 {
+    const struct observed_config observed = {.shards = request_shards(r),
+                                             .window_rows = r->config.quality_window,
+                                             .window_ns = r->config.quality_max_age_s * SECOND_NS,
+                                             .drift_ns = r->config.drift_window_s * SECOND_NS,
+                                             .min_samples = r->config.quality_min_samples};
     struct telemetry_labels labels = {r->config.user_id, r->config.space, RIDGED_VERSION,
                                       RIDGED_REVISION};
-    /* One shard per worker and one for the observer. */
-    r->metrics = metrics_new(r->config.workers + 1);
+    r->metrics = metrics_new(metric_shards(r));
     if (r->metrics != NULL) {
         r->process = process_metrics_new(r->metrics);
         r->telemetry = telemetry_new(r->metrics, &labels);
     }
     if (r->telemetry != NULL)
-        r->registry = registry_new(r->telemetry, r->config.model_dir, r->config.model_name,
-                                   r->config.workers + 1);
+        r->registry =
+            registry_new(r->telemetry, r->config.model_dir, r->config.model_name, &observed);
     return (r->process != NULL && r->registry != NULL) ||
            error_set(err, ERR_NO_MEMORY, "metrics: out of memory");
+}
+
+static bool make_monitor(struct ridged *r, struct error *err)
+{
+    (void)gethostname(r->host_name, sizeof r->host_name - 1);
+    const struct monitor_config config = {
+        .shards = request_shards(r),
+        .journal_shard = metric_shards(r) - 1,
+        .predictions = r->config.feedback_predictions,
+        .folder = r->config.feedback_dir,
+        .name = r->config.feedback_name != NULL ? r->config.feedback_name : r->host_name,
+        .file_bytes = r->config.feedback_file_bytes,
+        .total_bytes = r->config.feedback_total_bytes,
+        .telemetry = r->telemetry,
+        .log = r->log};
+    const char *token_file = r->config.feedback_token_file;
+    if (token_file != NULL && (r->feedback_token = token_new(token_file, err)) == NULL)
+        return false;
+    r->monitor = monitor_new(&config, err);
+    if (r->monitor == NULL)
+        return false;
+    metrics_on_scrape(r->metrics, publish, r);
+    return true;
 }
 
 static bool make_api(struct ridged *r, struct error *err)
 {
     struct api_config config = {.registry = r->registry,
+                                .monitor = r->monitor,
+                                .feedback_token = r->feedback_token,
+                                .feedback_durable = r->config.feedback_durable,
                                 .telemetry = r->telemetry,
                                 .metrics = r->metrics,
                                 .log = r->log,
@@ -72,7 +139,7 @@ static bool make_api(struct ridged *r, struct error *err)
                                 .ui = r->config.ui,
                                 .max_rows = r->config.max_rows,
                                 .memory_budget_bytes = r->config.memory_budget_bytes,
-                                .shards = r->config.workers + 1};
+                                .shards = request_shards(r)};
     r->api = api_new(&config, err);
     r->predict = (struct serve){r->api, API_EVERYTHING};
     r->observe = (struct serve){r->api, API_OBSERVER};
@@ -134,6 +201,8 @@ static void reload_model(struct ridged *r)
     struct error err = {0};
     bool swapped, ok = registry_load(r->registry, &swapped, &err);
     telemetry_reload(r->telemetry, ok);
+    if (swapped)
+        monitor_note(r->monitor, registry_current(r->registry));
     if (ok)
         log_model(r, swapped);
     else
@@ -144,8 +213,9 @@ static void reload_model(struct ridged *r)
  * connection; the workers after, because KServe's default probe is a bare connect to their port. */
 static bool start(struct ridged *r, struct error *err)
 {
-    return make_metrics(r, err) && make_api(r, err) && start_observer(r, err) &&
-           load_model(r, err) && start_server(r, err);
+    return make_metrics(r, err) && make_monitor(r, err) && make_api(r, err) &&
+           start_observer(r, err) && load_model(r, err) &&
+           monitor_open(r->monitor, registry_current(r->registry), err) && start_server(r, err);
 }
 
 /* ---- stop ---- */
@@ -170,6 +240,8 @@ static void release(struct ridged *r)
     http_stop(r->server);
     http_stop(r->observer);
     api_free(r->api);
+    monitor_free(r->monitor);
+    token_free(r->feedback_token);
     registry_free(r->registry);
     telemetry_free(r->telemetry);
     process_metrics_free(r->process);
@@ -190,6 +262,14 @@ static void leave_termination_message(const char *message)
     (void)close(fd);
 }
 
+/* Secrets are rotated under a running program. */
+static void refresh_token(const struct ridged *r)
+{
+    struct error err = {0};
+    if (r->feedback_token != NULL && !token_refresh(r->feedback_token, &err))
+        log_event(r->log, LOG_ERROR, "token_refresh_failed", LOG_TEXT("error", err.message));
+}
+
 /* Main is the loader: between signals it looks for a further artifact. Looking beats being told:
  * volumes that change on another machine send no notice. */
 static void wait_for_end(struct ridged *r, const sigset_t *signals)
@@ -201,6 +281,8 @@ static void wait_for_end(struct ridged *r, const sigset_t *signals)
                                   : sigwaitinfo(signals, NULL);
         if (got == SIGHUP || (got == -1 && errno == EAGAIN && registry_changed(r->registry)))
             reload_model(r);
+        if (got == SIGHUP || got == -1)
+            refresh_token(r);
     }
 }
 

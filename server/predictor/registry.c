@@ -31,24 +31,25 @@ struct stamp {
 struct registry {
     struct telemetry *telemetry;
     const char *path, *name;
+    struct observed_config observed;
     struct stamp tried; /* by the last registry_load */
     pthread_mutex_t lock;
     struct served *current; /* under lock */
     _Atomic uint64_t generation;
-    unsigned shards;
     struct view views[];
 };
 
 struct registry *registry_new(struct telemetry *telemetry, const char *path, const char *name,
-                              unsigned shards)
+                              const struct observed_config *observed)
 {
-    struct registry *registry = calloc(1, sizeof *registry + shards * sizeof(struct view));
+    struct registry *registry =
+        calloc(1, sizeof *registry + observed->shards * sizeof(struct view));
     if (registry == NULL)
         return NULL;
     registry->telemetry = telemetry;
     registry->path = path;
     registry->name = name;
-    registry->shards = shards;
+    registry->observed = *observed;
     (void)pthread_mutex_init(&registry->lock, NULL);
     return registry;
 }
@@ -63,6 +64,7 @@ void served_unpin(struct served *served)
     if (served == NULL || atomic_fetch_sub(&served->users, 1) > 1)
         return;
     telemetry_model_free(served->telemetry);
+    observed_free(served->observed);
     explainer_free(served->explainer);
     (void)pthread_mutex_destroy(&served->explainer_lock);
     model_free(served->model);
@@ -79,11 +81,21 @@ const struct explainer *served_explainer(struct served *served, struct error *er
     return made;
 }
 
+struct served *registry_pin(struct registry *registry)
+{
+    (void)pthread_mutex_lock(&registry->lock);
+    struct served *served = registry->current;
+    if (served != NULL)
+        served_pin(served);
+    (void)pthread_mutex_unlock(&registry->lock);
+    return served;
+}
+
 void registry_free(struct registry *registry)
 {
     if (registry == NULL)
         return;
-    for (unsigned i = 0; i < registry->shards; i++)
+    for (unsigned i = 0; i < registry->observed.shards; i++)
         served_unpin(registry->views[i].served);
     if (registry->current != NULL)
         telemetry_model_retire(registry->current->telemetry);
@@ -194,21 +206,44 @@ static bool check_name(const char *name, struct error *err)
                      SERVED_NAME_MAX, name);
 }
 
-static struct served *make_served(struct registry *registry, struct model *model)
+/* The new model takes the place of the old: rows by position must mean the same. */
+static bool check_schema(const struct model *model, const struct model *old, struct error *err)
+{
+    size_t features = model_feature_count(old);
+    bool same = model_feature_count(model) == features &&
+                strcmp(model_target_name(model), model_target_name(old)) == 0;
+    for (size_t j = 0; same && j < features; j++)
+        same = strcmp(model_feature_name(model, j), model_feature_name(old, j)) == 0;
+    return same || error_set(err, ERR_INVALID,
+                             "expected the features and the target of the model being served; "
+                             "another schema takes a restart");
+}
+
+static struct served *make_served(struct registry *registry, struct model *model, struct error *err)
 {
     const char *name = registry->name != NULL ? registry->name : model_name(model);
     struct served *served = calloc(1, sizeof *served);
-    if (served == NULL)
+    if (served == NULL) {
+        (void)error_set(err, ERR_NO_MEMORY, "out of memory");
         return NULL;
+    }
     (void)snprintf(served->name, sizeof served->name, "%s", name);
-    served->model = model;
-    atomic_init(&served->users, 1);
-    (void)pthread_mutex_init(&served->explainer_lock, NULL);
-    served->telemetry = telemetry_model_new(registry->telemetry, served->name, model);
-    if (served->telemetry == NULL) {
+    served->number = atomic_load_explicit(&registry->generation, memory_order_relaxed) + 1;
+    served->observed = observed_new(model, &registry->observed, err);
+    if (served->observed == NULL) {
         free(served);
         return NULL;
     }
+    served->telemetry = telemetry_model_new(registry->telemetry, served->name, model);
+    if (served->telemetry == NULL) {
+        observed_free(served->observed);
+        free(served);
+        (void)error_set(err, ERR_NO_MEMORY, "out of memory");
+        return NULL;
+    }
+    served->model = model;
+    atomic_init(&served->users, 1);
+    (void)pthread_mutex_init(&served->explainer_lock, NULL);
     return served;
 }
 
@@ -244,10 +279,13 @@ bool registry_load(struct registry *registry, bool *swapped, struct error *err)
         model_free(model);
         return true;
     }
-    struct served *served = make_served(registry, model);
+    struct served *served = NULL;
+    if (current == NULL || check_schema(model, current->model, err))
+        served = make_served(registry, model, err);
     if (served == NULL) {
         model_free(model);
-        return error_set(err, ERR_NO_MEMORY, "%s: out of memory", file);
+        error_prefix(err, "%s", file);
+        return false;
     }
     publish(registry, served);
     *swapped = true;

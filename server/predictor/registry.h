@@ -18,6 +18,7 @@
 #include "base/arena.h"
 #include "model/explain.h"
 #include "model/model.h"
+#include "server/predictor/observed.h"
 #include "server/predictor/telemetry.h"
 
 #include <pthread.h>
@@ -30,7 +31,9 @@ enum { SERVED_NAME_MAX = 255 };
 struct served {
     char name[SERVED_NAME_MAX + 1]; /* in the URL */
     struct model *model;
+    uint64_t number; /* 1, 2, ... in the order of loading */
     struct telemetry_model *telemetry;
+    struct observed *observed;
     pthread_mutex_t explainer_lock;
     struct explainer *explainer; /* under its lock; NULL until the first explanation */
     atomic_size_t users;         /* the registry's */
@@ -38,15 +41,16 @@ struct served {
 
 /* Serves path, an artifact or a folder, under name (NULL: the artifact's own); both are borrowed for
  * good. In a folder model.json counts or, if there is none, the model.json of the subfolder whose
- * version comes last (2 < 10, v1.9 < v1.10). shards: threads that will ask. */
+ * version comes last (2 < 10, v1.9 < v1.10). observed->shards threads will ask. */
 struct registry *registry_new(struct telemetry *telemetry, const char *path, const char *name,
-                              unsigned shards) MUST_CHECK;
+                              const struct observed_config *observed) MUST_CHECK;
 
 /* After every thread that asks has ended. */
 void registry_free(struct registry *registry);
 
 /* Loads what the path names now and publishes it, unless it is the very artifact that is being served;
- * *swapped tells. */
+ * *swapped tells. An artifact with other features or another target than the one being served is
+ * ERR_INVALID: clients send rows in that one's order. */
 bool registry_load(struct registry *registry, bool *swapped, struct error *err) MUST_CHECK;
 
 /* Whether the path has come to name another file than the one that registry_load tried last: another
@@ -65,6 +69,10 @@ struct served *registry_at(struct registry *registry, unsigned shard, size_t i);
 /* The model's explainer, made by the first who asks; later ones wait for it. As long-lived as served.
  * ERR_UNSUPPORTED where the model cannot explain, ERR_NO_MEMORY. */
 const struct explainer *served_explainer(struct served *served, struct error *err) MUST_CHECK;
+
+/* What the loader published last, pinned, for a thread that is no shard or asks under another lock; NULL
+ * before the first. */
+struct served *registry_pin(struct registry *registry);
 
 /* Keeps a served model beyond its shard's next question. */
 void served_pin(struct served *served);

@@ -2,11 +2,12 @@
  * a load and a store. */
 #include "server/predictor/telemetry.h"
 
-#include <math.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* Statuses a route can answer with get a series; anything else is counted under the last, 500. */
-static const int codes[] = {200, 400, 404, 405, 408, 413, 417, 429, 431, 501, 503, 504, 505, 500};
+static const int codes[] = {200, 400, 401, 404, 405, 408, 413, 417,
+                            429, 431, 501, 503, 504, 505, 500};
 enum { CODE_COUNT = sizeof codes / sizeof *codes };
 
 static const char *const route_names[ROUTE_COUNT] = {
@@ -15,6 +16,7 @@ static const char *const route_names[ROUTE_COUNT] = {
     [ROUTE_MODEL] = "/v1/models/{model}",
     [ROUTE_PREDICT] = "/v1/models/{model}:predict",
     [ROUTE_EXPLAIN] = "/v1/models/{model}:explain",
+    [ROUTE_FEEDBACK] = "/v1/models/{model}:feedback",
     [ROUTE_UI] = "/ui",
     [ROUTE_UI_MODEL] = "/ui/model",
     [ROUTE_METRICS] = "/metrics",
@@ -31,11 +33,11 @@ static const double byte_buckets[] = {256,    1024,    4096,    16384,   65536,
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 
 #define MODEL_LABELS "model_name", "version", "user_id", "namespace"
-enum model_gauge { MAE, R2, LIVE, GAUGE_COUNT };
 
 struct telemetry {
     struct telemetry_labels labels;
-    struct metric_family *predictions, *rows, *latency, *gauges[GAUGE_COUNT], *info;
+    struct metric_family *predictions, *rows, *latency, *info, *loaded;
+    struct quality_families *quality;
     struct metric_family *stages[STAGE_COUNT];
     struct metric_series *requests[ROUTE_COUNT][CODE_COUNT], *in_flight, *body_bytes;
     struct metric_series *reloads[2], *reload_failed; /* failure, success */
@@ -43,7 +45,8 @@ struct telemetry {
 
 struct telemetry_model {
     struct telemetry *telemetry;
-    struct metric_series *success, *error, *rows, *latency, *gauges[GAUGE_COUNT], *info;
+    struct metric_series *success, *error, *rows, *latency, *info, *loaded;
+    struct quality_series *quality;
     struct metric_series *stages[STAGE_COUNT];
 };
 
@@ -67,28 +70,13 @@ static bool make_model_families(struct telemetry *t, struct metrics *metrics)
         {MODEL_LABELS},
         latency_buckets,
         COUNT_OF(latency_buckets)};
-    static const struct metric_spec gauges[GAUGE_COUNT] = {
-        {"model_mae_score",
-         METRIC_GAUGE,
-         "Mean absolute error, in the target's unit; from the model "
-         "card's holdout while model_quality_live is 0.",
-         {MODEL_LABELS},
-         NULL,
-         0},
-        {"model_r2_score",
-         METRIC_GAUGE,
-         "Coefficient of determination; from the model card's holdout "
-         "while model_quality_live is 0.",
-         {MODEL_LABELS},
-         NULL,
-         0},
-        {"model_quality_live",
-         METRIC_GAUGE,
-         "1 when the quality figures come from true values sent "
-         "back, 0 when they are the model card's.",
-         {MODEL_LABELS},
-         NULL,
-         0}};
+    static const struct metric_spec loaded = {"model_loaded_timestamp_seconds",
+                                              METRIC_GAUGE,
+                                              "When the artifact began to be served, in seconds "
+                                              "since 1970.",
+                                              {MODEL_LABELS},
+                                              NULL,
+                                              0};
     static const struct metric_spec info = {"model_info",
                                             METRIC_INFO,
                                             "The artifact being served.",
@@ -99,10 +87,10 @@ static bool make_model_families(struct telemetry *t, struct metrics *metrics)
     t->rows = metrics_family(metrics, &rows);
     t->latency = metrics_family(metrics, &latency);
     t->info = metrics_family(metrics, &info);
-    bool ok = t->predictions != NULL && t->rows != NULL && t->latency != NULL && t->info != NULL;
-    for (size_t i = 0; i < GAUGE_COUNT; i++)
-        ok = (t->gauges[i] = metrics_family(metrics, &gauges[i])) != NULL && ok;
-    return ok;
+    t->loaded = metrics_family(metrics, &loaded);
+    t->quality = quality_families_new(metrics);
+    return t->predictions != NULL && t->rows != NULL && t->latency != NULL && t->info != NULL &&
+           t->loaded != NULL && t->quality != NULL;
 }
 
 static bool make_stage_families(struct telemetry *t, struct metrics *metrics)
@@ -214,6 +202,9 @@ struct telemetry *telemetry_new(struct metrics *metrics, const struct telemetry_
 
 void telemetry_free(struct telemetry *telemetry)
 {
+    if (telemetry == NULL)
+        return;
+    quality_families_free(telemetry->quality);
     free(telemetry);
 }
 
@@ -232,8 +223,8 @@ static bool make_model_series(struct telemetry_model *m, const char *name,
     ok = (m->error = metrics_series(t->predictions, values)) != NULL && ok;
     ok = (m->rows = metrics_series(t->rows, values)) != NULL && ok;
     ok = (m->latency = metrics_series(t->latency, values)) != NULL && ok;
-    for (size_t i = 0; i < GAUGE_COUNT; i++)
-        ok = (m->gauges[i] = metrics_series(t->gauges[i], values)) != NULL && ok;
+    ok = (m->loaded = metrics_series(t->loaded, values)) != NULL && ok;
+    ok = (m->quality = quality_series_new(t->quality, values, model)) != NULL && ok;
     for (size_t i = 0; i < STAGE_COUNT; i++)
         ok = (m->stages[i] = metrics_series(t->stages[i], values)) != NULL && ok;
     values[4] = model_kind(model);
@@ -253,22 +244,23 @@ struct telemetry_model *telemetry_model_new(struct telemetry *telemetry, const c
         telemetry_model_free(m);
         return NULL;
     }
-    const struct model_figures *card = &model_card(model)->holdout;
-    metric_set(m->gauges[MAE], card->rows > 0 ? card->mae : NAN);
-    metric_set(m->gauges[R2], card->rows > 0 ? card->r2 : NAN);
-    metric_set(m->gauges[LIVE], 0);
+    metric_set(m->loaded, (double)time(NULL));
     return m;
 }
 
 void telemetry_model_retire(struct telemetry_model *model)
 {
-    for (size_t i = 0; i < GAUGE_COUNT; i++)
-        metrics_series_remove(model->telemetry->gauges[i], model->gauges[i]);
+    if (model->quality != NULL)
+        quality_series_retire(model->quality);
+    metrics_series_remove(model->telemetry->loaded, model->loaded);
     metrics_series_remove(model->telemetry->info, model->info);
 }
 
 void telemetry_model_free(struct telemetry_model *model)
 {
+    if (model == NULL)
+        return;
+    quality_series_free(model->quality);
     free(model);
 }
 
@@ -276,6 +268,16 @@ void telemetry_reload(struct telemetry *telemetry, bool success)
 {
     metric_set(telemetry->reloads[success], metric_read(telemetry->reloads[success]) + 1);
     metric_set(telemetry->reload_failed, !success);
+}
+
+struct quality_families *telemetry_quality_families(struct telemetry *telemetry)
+{
+    return telemetry->quality;
+}
+
+struct quality_series *telemetry_quality(struct telemetry_model *model)
+{
+    return model->quality;
 }
 
 /* ---- counting ---- */

@@ -14,6 +14,7 @@
 
 #include "metrics/metrics.h"
 #include "model/model.h"
+#include "server/predictor/telemetry_quality.h"
 
 struct telemetry;
 struct telemetry_model;
@@ -25,6 +26,7 @@ enum telemetry_route {
     ROUTE_MODEL,
     ROUTE_PREDICT,
     ROUTE_EXPLAIN,
+    ROUTE_FEEDBACK,
     ROUTE_UI,
     ROUTE_UI_MODEL,
     ROUTE_METRICS,
@@ -53,7 +55,7 @@ struct telemetry *telemetry_new(struct metrics *metrics,
 void telemetry_free(struct telemetry *telemetry);
 
 /* Series of one served model under the name it is served by; its quality gauges show the card's
- * holdout figures and model_quality_live is 0. Borrowed name and model must outlive it. */
+ * holdout figures and model_quality_live is 0 until quality_show. Borrowed name and model must outlive it. */
 struct telemetry_model *telemetry_model_new(struct telemetry *telemetry, const char *name,
                                             const struct model *model) MUST_CHECK;
 /* Takes the model's gauges and info out of the exposition; what still is in flight may go on counting.
@@ -63,6 +65,10 @@ void telemetry_model_free(struct telemetry_model *model);
 
 /* A further attempt to load an artifact: counted by outcome, the last one also shown. */
 void telemetry_reload(struct telemetry *telemetry, bool success);
+
+/* The part that telemetry_quality.h is about. */
+struct quality_families *telemetry_quality_families(struct telemetry *telemetry);
+struct quality_series *telemetry_quality(struct telemetry_model *model);
 
 /* One answered request on any route. */
 void telemetry_request(struct telemetry *telemetry, unsigned shard, enum telemetry_route route,

@@ -76,6 +76,7 @@ void plane_init(struct plane *plane)
 void plane_init_with(struct plane *plane, struct model *model)
 {
     static const struct telemetry_labels labels = {"user01", "kubeflow-user01", "0", "test"};
+    static const struct observed_config observed = {PLANE_SHARDS, 1000, 0, 3600000000000, 3};
     struct error err = {0};
     char path[600];
     process_folder(plane->folder, sizeof plane->folder);
@@ -83,14 +84,25 @@ void plane_init_with(struct plane *plane, struct model *model)
     if (!model_save_path(model, path, &err))
         fail_msg("%s", err.message);
     model_free(model);
-    assert_non_null(plane->metrics = metrics_new(PLANE_SHARDS));
+    assert_non_null(plane->metrics = metrics_new(PLANE_SHARDS + 1));
     assert_non_null(plane->telemetry = telemetry_new(plane->metrics, &labels));
+    const struct monitor_config monitor = {.shards = PLANE_SHARDS,
+                                           .journal_shard = PLANE_SHARDS,
+                                           .predictions = 100,
+                                           .folder = plane->folder,
+                                           .name = "plane",
+                                           .telemetry = plane->telemetry};
     assert_non_null(plane->registry =
-                        registry_new(plane->telemetry, plane->folder, NULL, PLANE_SHARDS));
+                        registry_new(plane->telemetry, plane->folder, NULL, &observed));
     bool swapped;
     if (!registry_load(plane->registry, &swapped, &err))
         fail_msg("%s", err.message);
+    assert_non_null(plane->monitor = monitor_new(&monitor, &err));
+    if (!monitor_open(plane->monitor, registry_current(plane->registry), &err))
+        fail_msg("%s", err.message);
     struct api_config config = {.registry = plane->registry,
+                                .monitor = plane->monitor,
+                                .feedback_durable = true,
                                 .telemetry = plane->telemetry,
                                 .metrics = plane->metrics,
                                 .ui = true,
@@ -106,6 +118,7 @@ void plane_clear(struct plane *plane)
 {
     arena_free(plane->arena);
     api_free(plane->api);
+    monitor_free(plane->monitor);
     registry_free(plane->registry);
     telemetry_free(plane->telemetry);
     metrics_free(plane->metrics);

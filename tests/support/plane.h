@@ -12,6 +12,7 @@ struct plane {
     struct metrics *metrics;
     struct telemetry *telemetry;
     struct registry *registry;
+    struct monitor *monitor;
     struct api *api;
     struct arena *arena;
     char folder[512]; /* holds model.json: "plane", version "1" */

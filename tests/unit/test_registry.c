@@ -26,10 +26,11 @@ struct house {
 static void open_house(struct house *h, const char *name)
 {
     static const struct telemetry_labels labels = {"user01", "kubeflow-user01", "0", "test"};
+    static const struct observed_config observed = {SHARDS, 100, 0, 1000000000, 10};
     process_folder(h->folder, sizeof h->folder);
     assert_non_null(h->metrics = metrics_new(SHARDS));
     assert_non_null(h->telemetry = telemetry_new(h->metrics, &labels));
-    assert_non_null(h->registry = registry_new(h->telemetry, h->folder, name, SHARDS));
+    assert_non_null(h->registry = registry_new(h->telemetry, h->folder, name, &observed));
 }
 
 static void close_house(struct house *h)

@@ -1,0 +1,92 @@
+/* monitor.h - true values that come back: found by id, written to the journal, given to the windows.
+ *
+ * Idea:    predictions are kept for a while under their request's id. A true value names one, or brings
+ *          its instance along; what it and its prediction were goes to the journal, and counts in the
+ *          quality window of the model that made the prediction if that is still the one served.
+ *          The journal's rows rebuild the window when the program starts again.
+ * Does not: decode or encode bodies, or decide when an answer may be given.
+ * Threads: monitor_remember, monitor_claim, monitor_append, monitor_settle, monitor_stream: any.
+ *          monitor_new, monitor_open, monitor_note, monitor_free: the loader, monitor_free after all
+ *          others.
+ * Memory:  that of ids.h and journal.h. Released with monitor_free.
+ * Errors:  those of journal.h.
+ */
+#ifndef SERVER_PREDICTOR_MONITOR_H
+#define SERVER_PREDICTOR_MONITOR_H
+
+#include "server/http/message.h"
+#include "server/log.h"
+#include "server/predictor/feedback.h"
+#include "server/predictor/journal.h"
+#include "server/predictor/registry.h"
+
+struct monitor;
+
+enum { MONITOR_REQUEST_ROWS_MAX = 256 }; /* rows of a request that are kept by id */
+
+struct monitor_config {
+    unsigned shards;        /* threads that will ask */
+    unsigned journal_shard; /* metric shard of the journal's thread */
+    size_t predictions;     /* kept by id; 0: none */
+    const char *folder;     /* of the journal; NULL: none */
+    const char *name;       /* of this pod, for the journal's files */
+    uint64_t file_bytes, total_bytes;
+    struct telemetry *telemetry;
+    struct log *log; /* may be NULL */
+};
+
+struct monitor *monitor_new(const struct monitor_config *config, struct error *err) MUST_CHECK;
+void monitor_free(struct monitor *monitor); /* NULL is allowed */
+
+/* After the first model was loaded: makes room for its predictions, opens the journal with its schema, and
+ * gives the journal's rows of its version to its window. */
+bool monitor_open(struct monitor *monitor, const struct served *served,
+                  struct error *err) MUST_CHECK;
+
+/* A further version is served. */
+void monitor_note(struct monitor *monitor, const struct served *served);
+
+bool monitor_has_journal(const struct monitor *monitor);
+
+/* Sets the journal's metrics. */
+void monitor_publish(struct monitor *monitor);
+
+/* ---- predictions ---- */
+
+/* y(rows) was answered for x(rows, features) under this request id. */
+void monitor_remember(struct monitor *monitor, const struct served *served, struct span request,
+                      uint64_t wall_ns, size_t rows, const double *x, const double *y);
+
+/* ---- true values ---- */
+
+/* One true value and what is known of its prediction. */
+struct truth {
+    struct feedback_id id;
+    double target, prediction;
+    double *x;       /* (features) */
+    uint64_t model;  /* number of the served model that made the prediction */
+    uint64_t number; /* of a claim */
+    bool claimed;
+    enum feedback_outcome outcome;
+};
+
+/* Looks up truths[0..count) by their ids; x must have room. Sets prediction and outcome. */
+void monitor_claim(struct monitor *monitor, const struct served *served, struct truth *truths,
+                   size_t count);
+
+/* Hands those with a prediction to the journal. *waits tells whether ticket->done will be called; it is
+ * not where there is no journal, or nothing to write, or ticket is NULL. */
+bool monitor_append(struct monitor *monitor, const struct truth *truths, size_t count,
+                    uint64_t wall_ns, struct arena *arena, struct journal_ticket *ticket,
+                    bool *waits, struct error *err) MUST_CHECK;
+
+/* After they were kept (or not): counts them and adds them to the window, or gives the claims back. */
+void monitor_settle(struct monitor *monitor, const struct served *served, unsigned shard,
+                    const struct truth *truths, size_t count, uint64_t wall_ns, bool kept);
+
+/* The journal's durable rows as CSV with their header, behind the row with the id `since` (n 0: all).
+ * ERR_UNSUPPORTED without a journal, ERR_NOT_FOUND no such row. */
+struct response_stream *monitor_stream(struct monitor *monitor, struct span since,
+                                       struct error *err) MUST_CHECK;
+
+#endif
