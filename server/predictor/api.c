@@ -75,6 +75,22 @@ void api_set_lifecycle(struct api *api, enum api_lifecycle lifecycle)
     atomic_store(&api->lifecycle, lifecycle);
 }
 
+/* ---- memory ---- */
+
+bool api_take_memory(struct api *api, size_t bytes)
+{
+    size_t budget = api->config.memory_budget_bytes;
+    if (atomic_fetch_add(&api->charged, bytes) + bytes <= budget)
+        return true;
+    api_give_memory(api, bytes);
+    return false;
+}
+
+void api_give_memory(struct api *api, size_t bytes)
+{
+    atomic_fetch_sub(&api->charged, bytes);
+}
+
 /* ---- responses ---- */
 
 static int error_status(enum error_code code)
@@ -412,17 +428,13 @@ static size_t charge_per_byte(const struct api_call *call)
 
 bool api_charge(struct api_call *call, size_t bytes)
 {
-    struct api *api = call->api;
-    size_t budget = api->config.memory_budget_bytes;
-    if (atomic_fetch_add(&api->charged, bytes) + bytes <= budget) {
-        call->charged += bytes;
-        return true;
-    }
-    atomic_fetch_sub(&api->charged, bytes);
-    return error_set(&call->error, ERR_OVERLOADED,
-                     "memory: expected room for a body of %zu bytes, "
-                     "the budget is in use; try again",
-                     call->request->body.n);
+    if (!api_take_memory(call->api, bytes))
+        return error_set(&call->error, ERR_OVERLOADED,
+                         "memory: expected room for a body of %zu bytes, "
+                         "the budget is in use; try again",
+                         call->request->body.n);
+    call->charged += bytes;
+    return true;
 }
 
 static bool charge_body(struct api_call *call)
@@ -714,7 +726,7 @@ const struct response *api_end(struct api_call *call)
     if (call->id.p != NULL)
         add_header(&call->response, LITERAL("x-request-id"), call->id);
     if (call->charged > 0)
-        atomic_fetch_sub(&api->charged, call->charged);
+        api_give_memory(api, call->charged);
     if (call->route == ROUTE_PREDICT && call->response.status == 200)
         remember(call);
     uint64_t now = now_ns(), since = call->request->received_ns;
