@@ -46,6 +46,10 @@ SUPPORT_SRC := $(wildcard tests/support/*.c) tests/conformance/case.c
 SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(B)/%.o)
 TEST_SRC := $(wildcard tests/unit/test_*.c tests/api/test_*.c tests/integration/test_*.c \
                        tests/conformance/test_*.c)
+# These define malloc, and so do the sanitizers.
+ifneq ($(filter release cover,$(VARIANT)),)
+TEST_SRC += tests/failures/test_failures.c
+endif
 TESTS    := $(TEST_SRC:%.c=$(B)/%)
 
 # Programs of the release land in build/ itself; other variants keep theirs.
@@ -84,6 +88,11 @@ $(P)/ridged: $(B)/server/predictor/main.o $(LIB)
 
 $(TESTS): $(B)/%: $(B)/%.o $(SUPPORT_OBJ) $(LIB)
 	$(CC) $(LDFLAGS) $^ $(LIBS_serve) $(LIBS_model) -lcmocka -o $@
+
+$(B)/tests/failures/test_failures: $(B)/tests/failures/inject.o | $(B)/tests/failures/inject.so
+$(B)/tests/failures/inject.so: tests/failures/inject.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(BASE_FLAGS) $(WARN) -O1 -fPIC -shared $< -o $@
 
 # ---- what has to be installed ----
 

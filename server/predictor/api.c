@@ -1,7 +1,7 @@
 /* A call goes through stages: decode, predict, keep (feedback: in the journal), encode. Cheap requests run
  * them inside the first api_step; dear ones hand each stage out as a job. Whatever goes wrong ends in call->error, and
  * answer_error is the only place that turns it into a status and a body. */
-#define _GNU_SOURCE /* getrandom */
+#define _GNU_SOURCE /* getrandom, fopencookie */
 #include "server/predictor/api_internal.h"
 
 #include "base/json.h"
@@ -351,6 +351,32 @@ static void answer_ui_model(struct api_call *call)
     api_answer_json(call, 200, card);
 }
 
+/* A stream into an arena. open_memstream would pass over a piece for which there is no memory, and say
+ * nothing at the end. */
+struct page {
+    struct arena *arena;
+    char *text;
+    size_t n, capacity;
+    bool failed;
+};
+
+static ssize_t append(void *ctx, const char *bytes, size_t n)
+{
+    struct page *page = ctx;
+    size_t capacity = (page->n + n) * 2;
+    if (page->capacity - page->n < n) {
+        char *text = arena_grow(page->arena, page->text, page->capacity, capacity);
+        page->failed |= text == NULL;
+        page->text = text != NULL ? text : page->text;
+        page->capacity = text != NULL ? capacity : page->capacity;
+    }
+    if (page->failed)
+        return 0;
+    memcpy(page->text + page->n, bytes, n);
+    page->n += n;
+    return (ssize_t)n;
+}
+
 static void answer_metrics(struct api_call *call)
 {
     /* KServe's aggregator forwards Prometheus's Accept header and then parses only text 0.0.4, so
@@ -358,17 +384,14 @@ static void answer_metrics(struct api_call *call)
     struct span accept = request_header(call->request, "Accept");
     enum exposition_format format =
         call->surface == API_OBSERVER ? exposition_negotiate(accept.p, accept.n) : EXPOSITION_TEXT;
-    char *text = NULL, *body = NULL;
-    size_t n = 0;
-    FILE *out = open_memstream(&text, &n);
+    struct page page = {.arena = call->arena};
+    FILE *out = fopencookie(&page, "w", (cookie_io_functions_t){.write = append});
     if (out != NULL) {
         exposition_write(call->api->config.metrics, format, out);
-        if (fclose(out) == 0)
-            body = arena_text(call->arena, text, n);
+        page.failed |= fclose(out) != 0;
     }
-    free(text);
-    if (body != NULL)
-        answer(call, 200, exposition_content_type(format), (struct span){body, n});
+    if (out != NULL && !page.failed)
+        answer(call, 200, exposition_content_type(format), (struct span){page.text, page.n});
     else
         (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
 }
@@ -664,7 +687,9 @@ struct api_call *api_begin(struct api *api, enum api_surface surface, const stru
                               .stage = STAGE_FINISHED};
     call->id = request_id(api, request, arena, shard);
     telemetry_in_flight(api->config.telemetry, shard, 1);
-    if (!admit(call))
+    if (call->id.p == NULL) /* feedback is joined by it */
+        (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
+    if (call->id.p == NULL || !admit(call))
         return call;
     if (takes_rows(call))
         start_rows(call);

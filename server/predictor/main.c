@@ -307,6 +307,8 @@ static int run(struct ridged *r)
     (void)mallopt(M_MMAP_THRESHOLD, RETURNED_BYTES);
     r->log = log_start(STDERR_FILENO, r->config.log_level, &err);
     warn_of_unknown_options(r);
+    if (r->log == NULL)
+        (void)fprintf(stderr, "ridged: %s\n", err.message);
     if (r->log == NULL || !start(r, &err)) {
         log_event(r->log, LOG_ERROR, "start_failed", LOG_TEXT("error", err.message));
         leave_termination_message(err.message);
