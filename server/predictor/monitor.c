@@ -259,8 +259,10 @@ bool monitor_append(struct monitor *m, const struct truth *truths, size_t count,
     }
     if (rows == 0)
         return true;
+    if (!journal_append(m->journal, lines, rows, arena, ticket, err))
+        return false; /* nobody will be told */
     *waits = ticket != NULL;
-    return journal_append(m->journal, lines, rows, arena, ticket, err);
+    return true;
 }
 
 void monitor_settle(struct monitor *m, const struct served *served, unsigned shard,
