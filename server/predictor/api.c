@@ -1,4 +1,4 @@
-/* A call goes through stages: decode, predict, keep (feedback: in the journal), encode. Cheap requests run
+/* A call goes through stages: decode, predict, encode (feedback: keep in the journal). Cheap requests run
  * them inside the first api_step; dear ones hand each stage out as a job. Whatever goes wrong ends in call->error, and
  * answer_error is the only place that turns it into a status and a body. */
 #define _GNU_SOURCE /* getrandom */
@@ -414,6 +414,11 @@ bool api_charge(struct api_call *call, size_t bytes)
 {
     struct api *api = call->api;
     size_t budget = api->config.memory_budget_bytes;
+    if (call->charged + bytes > budget)
+        return error_set(&call->error, ERR_TOO_LARGE,
+                         "memory: expected a request that takes at most %zu bytes, got one that "
+                         "takes %zu",
+                         budget, call->charged + bytes);
     if (atomic_fetch_add(&api->charged, bytes) + bytes <= budget) {
         call->charged += bytes;
         return true;
@@ -495,10 +500,6 @@ static void run_encode(struct api_call *call, size_t block)
     struct span body;
     size_t rows = call->input.rows;
     (void)block;
-    if (call->route == ROUTE_FEEDBACK) {
-        feedback_run_encode(call);
-        return;
-    }
     if (call->attributions != NULL
             ? v1_encode_explanations(call->explainer, call->y, call->attributions, rows,
                                      call->arena, &body, &call->error)
@@ -670,7 +671,7 @@ enum api_step api_step(struct api_call *call, struct job *next)
             next->call = NULL;
             if (feedback_keep(call))
                 return API_DURABLE;
-            call->stage = call->error.code != ERR_NONE ? STAGE_FINISHED : STAGE_ENCODING;
+            call->stage = STAGE_FINISHED;
             continue;
         }
         describe(call, next);

@@ -72,14 +72,9 @@ static void publish(void *ctx)
 {
     struct ridged *r = ctx;
     struct timespec wall, monotonic;
-    struct served *served = registry_pin(r->registry);
     (void)clock_gettime(CLOCK_REALTIME, &wall);
     (void)clock_gettime(CLOCK_MONOTONIC, &monotonic);
-    if (served != NULL)
-        observed_publish(served->observed, nanoseconds(&monotonic), nanoseconds(&wall),
-                         telemetry_quality(served->telemetry));
-    served_unpin(served);
-    monitor_publish(r->monitor);
+    monitor_publish(r->monitor, nanoseconds(&monotonic), nanoseconds(&wall));
 }
 
 static bool make_metrics(struct ridged *r, struct error *err)
@@ -114,6 +109,7 @@ static bool make_monitor(struct ridged *r, struct error *err)
         .name = r->config.feedback_name != NULL ? r->config.feedback_name : r->host_name,
         .file_bytes = r->config.feedback_file_bytes,
         .total_bytes = r->config.feedback_total_bytes,
+        .registry = r->registry,
         .telemetry = r->telemetry,
         .log = r->log};
     const char *token_file = r->config.feedback_token_file;
@@ -201,8 +197,6 @@ static void reload_model(struct ridged *r)
     struct error err = {0};
     bool swapped, ok = registry_load(r->registry, &swapped, &err);
     telemetry_reload(r->telemetry, ok);
-    if (swapped)
-        monitor_note(r->monitor, registry_current(r->registry));
     if (ok)
         log_model(r, swapped);
     else
@@ -296,6 +290,7 @@ static int run(struct ridged *r)
     (void)sigaddset(&signals, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of write(2) */
     r->log = log_start(STDERR_FILENO, r->config.log_level, &err);
     warn_of_unknown_options(r);
     if (r->log == NULL || !start(r, &err)) {
