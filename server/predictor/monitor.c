@@ -263,6 +263,7 @@ struct journal_stream {
     struct monitor *monitor;
     struct journal_reader *reader;
     struct span pending; /* a line that did not fit any more, and at first the header */
+    bool ended;
     size_t n;
     char piece[PIECE_BYTES];
 };
@@ -273,13 +274,13 @@ static enum stream_state next_lines(struct response_stream *stream, struct span 
     struct journal_stream *s = (struct journal_stream *)(void *)stream; /* its first member */
     struct error err = {0};
     s->n = 0;
-    while (s->pending.n <= sizeof s->piece - s->n) {
-        memcpy(s->piece + s->n, s->pending.p, s->pending.n);
+    while (!s->ended && s->pending.n <= sizeof s->piece - s->n) {
+        if (s->pending.n > 0)
+            memcpy(s->piece + s->n, s->pending.p, s->pending.n);
         s->n += s->pending.n;
         if (!journal_reader_next(s->reader, &s->pending, &err))
             return STREAM_FAILED;
-        if (s->pending.n == 0)
-            break;
+        s->ended = s->pending.n == 0;
     }
     if (s->n == 0 && s->pending.n > 0) {
         *piece = s->pending;
@@ -306,7 +307,7 @@ struct response_stream *monitor_stream(struct monitor *m, struct span since, str
     }
     struct journal_stream *s = NULL;
     bool room = atomic_fetch_add(&m->streams, 1) < MONITOR_STREAMS_MAX;
-    if (!room || (s = malloc(sizeof *s)) == NULL) {
+    if (!room || (s = calloc(1, sizeof *s)) == NULL) {
         atomic_fetch_sub(&m->streams, 1);
         (void)(room ? error_set(err, ERR_NO_MEMORY, "out of memory")
                     : error_set(err, ERR_OVERLOADED,

@@ -22,8 +22,9 @@ static const char feedback_path[] = "/v1/models/plane:feedback";
 static const char predict_path[] = "/v1/models/plane:predict";
 
 #define LABELS_OF(version)                                                                         \
-    "model_name=\"plane\",version=\"" version "\",user_id=\"user01\",namespace=\"kubeflow-"        \
-                                              "user01\""
+    "model_name=\"plane\",version=\"" version                                                      \
+    "\",user_id=\"user01\",namespace=\"kubeflow-"                                                  \
+    "user01\""
 #define LABELS LABELS_OF("1")
 
 static int setup(void **state)
@@ -107,6 +108,7 @@ static const char *journal(struct plane *p, const char *query, int status)
     assert_string_equal(r->content_type, "text/csv; charset=utf-8");
     enum stream_state state;
     while ((state = r->stream->next(r->stream, &piece)) == STREAM_PIECE) {
+        assert_true(piece.n > 0 && piece.p[piece.n - 1] == '\n');
         assert_true(n + piece.n < sizeof text);
         memcpy(text + n, piece.p, piece.n);
         n += piece.n;
@@ -552,6 +554,28 @@ static void the_journal_is_read_from_a_row_on(void **state)
                         "{\"error\":\"since: expected printable ASCII without blanks\"}");
 }
 
+static void a_long_journal_comes_in_pieces_of_whole_lines(void **state)
+{
+    struct plane *p = *state;
+    enum { ROWS = 1000, TIMES = 5 };
+    char *body = malloc(ROWS * 16 + 64), since[64];
+    size_t n = (size_t)sprintf(body, "{\"targets\":[0");
+    for (int i = 1; i < ROWS; i++)
+        n += (size_t)sprintf(body + n, ",%d", i);
+    n += (size_t)sprintf(body + n, "],\"instances\":[[0,0]");
+    for (int i = 1; i < ROWS; i++)
+        n += (size_t)sprintf(body + n, ",[0,0]");
+    (void)sprintf(body + n, "]}");
+    for (int i = 0; i < TIMES; i++) {
+        (void)snprintf(since, sizeof since, "time-%d", i);
+        assert_int_equal(post_as(p, since, feedback_path, body)->status, 200);
+    }
+    free(body);
+    assert_int_equal(lines_of(journal(p, "", 200)), 1 + TIMES * ROWS);
+    assert_int_equal(lines_of(journal(p, "?since=time-1/499", 200)), 1 + 500 + 3 * ROWS);
+    assert_true(metric(p, "model_window_rows{" LABELS "}") == 1000);
+}
+
 static void only_the_header_fields_of_the_journal_answer_a_head(void **state)
 {
     struct plane *p = *state;
@@ -888,6 +912,7 @@ static const struct CMUnitTest tests[] = {
     CASE(true_values_are_charged_for_the_memory_they_take),
     CASE(exhausted_memory_is_503_and_the_prediction_can_be_told_again),
     CASE(the_journal_is_read_from_a_row_on),
+    CASE(a_long_journal_comes_in_pieces_of_whole_lines),
     CASE(only_the_header_fields_of_the_journal_answer_a_head),
     CASE(more_readers_of_the_journal_than_there_is_room_for_are_429),
     CASE(without_a_journal_true_values_count_and_reading_is_501),
