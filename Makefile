@@ -237,10 +237,13 @@ model: deps data ## retrain the bundled model from the rows not held out
 	    --name california-housing --version 1 --date 2026-11-24 --out model/california-housing.json
 
 bench: deps-bench ## requests per second and CPU per request beside nginx, start-up, memory
-	@$(MAKE) --no-print-directory all build/bench_start
+	@$(MAKE) --no-print-directory all build/bench_start build/ridged_unobserved
 	bash tests/bench/bench.sh
 build/bench_start: $(B)/tests/bench/bench_start.o
 	$(CC) $(LDFLAGS) $^ -o $@
+
+build/ridged_unobserved: $(B)/server/predictor/main.o $(B)/tests/bench/unobserved.o $(LIB)
+	$(CC) $(LDFLAGS) -Wl,--wrap=observed_predictions,--wrap=monitor_remember $^ $(LIBS_serve) -o $@
 
 bench-model: deps-bench ## the kernel model's speed beside scikit-learn's
 	@$(MAKE) --no-print-directory all build/bench_kernel build/bench_explain

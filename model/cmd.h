@@ -41,8 +41,8 @@ struct cmd_list {
 struct cmd_options {
     const char *positional;
     const char *model, *champion, *data, *holdout_data, *target, *out;
-    const char *name, *version, *unit, *date, *features, *penalty;
-    double max_mae, min_r2, interval;
+    const char *name, *version, *unit, *date, *features, *penalty, *prior;
+    double max_mae, min_r2, interval, centres;
     bool json;
     struct cmd_list drop;
 };

@@ -142,7 +142,7 @@ bool cmd_parse(const struct command *command, int argc, char **argv, struct cmd_
 {
     struct option table[CMD_OPTIONS_MAX + 2];
     make_table(command, table);
-    *options = (struct cmd_options){.max_mae = NAN, .min_r2 = NAN, .interval = NAN};
+    *options = (struct cmd_options){.max_mae = NAN, .min_r2 = NAN, .interval = NAN, .centres = NAN};
     *help = false;
     opterr = 0;
     for (int c; (c = getopt_long(argc, argv, ":", table, NULL)) != -1;) {

@@ -3,6 +3,7 @@
 #include "model/cmd.h"
 
 #include "base/number.h"
+#include "model/kernel.h"
 #include "model/model_file.h"
 #include "model/model_train.h"
 
@@ -64,9 +65,18 @@ static const char *or_else(const char *text, const char *fallback)
 
 static bool check_usage(const struct cmd_options *o, struct train_options *train, struct error *err)
 {
-    if (strcmp(or_else(o->features, "linear"), "linear") != 0)
-        return error_set(err, ERR_INVALID, "--features: expected linear, got \"%.64s\"",
-                         o->features);
+    const char *features = or_else(o->features, "kernel");
+    train->linear = strcmp(features, "linear") == 0;
+    if (!train->linear && strcmp(features, "kernel") != 0)
+        return error_set(err, ERR_INVALID, "--features: expected kernel or linear, got \"%.64s\"",
+                         features);
+    if (!isnan(o->centres)) {
+        if (!(o->centres >= 1 && o->centres <= KERNEL_CENTRES_MAX &&
+              o->centres == floor(o->centres)))
+            return error_set(err, ERR_INVALID, "--centres: expected 1 to %d, got %g",
+                             KERNEL_CENTRES_MAX, o->centres);
+        train->centres = (size_t)o->centres;
+    }
     return read_penalty(o->penalty, &train->penalty) ||
            error_set(err, ERR_INVALID, "--penalty: expected auto or a number >= 0, got \"%.64s\"",
                      o->penalty);
@@ -101,10 +111,15 @@ static int run(const struct cmd_options *o, struct error *err)
                                   .progress_ctx = &progress};
     if (!check_usage(o, &train, err))
         return CMD_USAGE;
-    struct model *model = train_on_files(o, &train, err);
+    struct model *prior = NULL, *model = NULL;
+    if (o->prior != NULL && (prior = model_load_path(o->prior, err)) == NULL)
+        return CMD_FAILED;
+    train.prior = prior;
+    model = train_on_files(o, &train, err);
     clear_progress(&progress);
     bool ok = model != NULL && model_save_path(model, o->out, err);
     model_free(model);
+    model_free(prior);
     return ok ? CMD_OK : CMD_FAILED;
 }
 
@@ -119,7 +134,14 @@ const struct command cmd_train = {
          true},
         {"name", "NAME", "the model's name (default model)", CMD_TEXT, CMD_AT(name), false},
         {"version", "VERSION", "its version (default 1)", CMD_TEXT, CMD_AT(version), false},
-        {"features", "KIND", "linear", CMD_TEXT, CMD_AT(features), false},
+        {"features", "KIND",
+         "kernel (falls back to linear where that is as good) or linear (default kernel)", CMD_TEXT,
+         CMD_AT(features), false},
+        {"centres", "N", "of the kernel, at most (default 4096)", CMD_NUMBER, CMD_AT(centres),
+         false},
+        {"prior", "MODEL",
+         "a model whose features are kept and whose coefficients the new ones stay near", CMD_TEXT,
+         CMD_AT(prior), false},
         {"penalty", "X", "ridge penalty; auto chooses it by leave-one-out (default auto)", CMD_TEXT,
          CMD_AT(penalty), false},
         {"drop", "COLUMNS", "columns that are no features; comma-separated, repeatable", CMD_LIST,

@@ -1,32 +1,79 @@
-/* A ridge_source over the dataset: asked for row 0, it rewinds; after the last row it makes sure that
- * the file ends where it ended before. */
+/* A fit is a ridge_source over the dataset: asked for row 0, it rewinds; after the last row it makes sure
+ * that the file ends where it ended before. What is in X is up to the map that is being fitted. */
 #include "model/model_train.h"
 
+#include "model/calibrate.h"
+#include "model/centres.h"
 #include "model/model_internal.h"
 #include "model/model_score.h"
 #include "model/ridge.h"
+#include "model/sample.h"
+#include "model/tune.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    SAMPLE_NUMBERS = 1 << 22, /* 32 MB */
+    ROWS_PER_CENTRE = 4,      /* in the sample, if the data has them */
+    JUDGED_MAX = 8192,
+    KERNEL_ROWS_MIN = 60,
+    PATH_POINTS = 13,    /* of the kernel's penalty, around the tuned one */
+    RESIDUAL_POINTS = 7, /* of the residual function's */
+};
+
+/* What a raw row becomes in X. */
+struct map {
+    enum model_kind kind;
+    const struct transform *transforms; /* (inputs) */
+    struct kernel_map plain;            /* kind kernel */
+    struct kernel *kernel;
+    size_t inputs, cols;
+};
+
+/* Judged rows' leave-one-out errors of one fit. */
+struct errors {
+    double *all; /* (judged, penalties) */
+    size_t penalties;
+};
+
 /* Everything training holds. */
 struct training {
     const struct train_options *options;
     struct dataset *ds;
     size_t features;
-    const char **names;       /* (features + 1), the target last */
-    struct transform *learnt; /* (features) */
-    double *block;            /* (MODEL_BLOCK_ROWS, features + 1) */
-    uint64_t rows, passes;
-    struct ridge fit;
+    const char **names;         /* (features + 1), the target last */
+    struct transform *learnt;   /* (features), for the linear map */
+    struct transform *shaped;   /* (features), for the kernel map */
+    double *block;              /* (MODEL_BLOCK_ROWS, features + 1) */
+    double *u;                  /* (features): a transformed row */
+    double *k;                  /* (padded centres) */
+    uint64_t rows, passes, due; /* due: passes of all fits, for the progress */
+    struct sample sample;
+    size_t *judged, judged_count; /* places in the sample, ascending */
+    struct tuned tuned;
+    struct centres centres;
+    struct map linear_map, kernel_map;
+    const struct map *map; /* being fitted */
+    struct ridge linear, kernel;
+    struct errors linear_errors, kernel_errors;
+    struct errors *errors; /* of the fit that runs */
+    struct calibration calibration;
+    double *absolute;  /* (judged): |e| of the chosen fit */
+    double *quantiles; /* (features, MODEL_QUANTILES) */
 };
 
 static void tell(const struct training *t, const char *stage, double fraction)
 {
     if (t->options->progress != NULL)
         t->options->progress(t->options->progress_ctx, stage, fraction);
+}
+
+static bool no_memory(struct error *err)
+{
+    return error_set(err, ERR_NO_MEMORY, "training: out of memory");
 }
 
 /* ---- columns ---- */
@@ -74,10 +121,15 @@ static bool choose_columns(struct training *t, struct error *err)
     size_t count = dataset_column_count(t->ds);
     if (!check_options(t, err))
         return false;
-    t->names = calloc(count + 1, sizeof *t->names);
+    const struct model *prior = options->prior;
+    size_t most =
+        prior != NULL && model_feature_count(prior) > count ? model_feature_count(prior) : count;
+    t->names = calloc(most + 1, sizeof *t->names);
     if (t->names == NULL)
-        return error_set(err, ERR_NO_MEMORY, "out of memory");
-    for (size_t j = 0; j < count; j++) {
+        return no_memory(err);
+    for (size_t j = 0; prior != NULL && j < model_feature_count(prior); j++)
+        t->names[t->features++] = model_feature_name(prior, j);
+    for (size_t j = 0; prior == NULL && j < count; j++) {
         const char *name = dataset_column_name(t->ds, j);
         if (strcmp(name, options->target) != 0 && !is_dropped(options, name))
             t->names[t->features++] = name;
@@ -102,20 +154,22 @@ static void split(const double *block, size_t features, size_t rows, double *x, 
     }
 }
 
-static bool learn_transform(struct training *t, struct error *err)
+/* The first pass: ranges, means and the sample. */
+static bool learn_rows(struct training *t, struct error *err)
 {
     size_t rows = MODEL_BLOCK_ROWS;
     tell(t, "reading", NAN);
     while (rows == MODEL_BLOCK_ROWS) {
         if (!dataset_read(t->ds, MODEL_BLOCK_ROWS, t->block, &rows, err))
             return false;
+        sample_add(&t->sample, t->block, rows);
         split(t->block, t->features, rows, t->block, NULL);
         transform_learn(t->learnt, t->features, t->rows, t->block, rows);
         t->rows += rows;
     }
     if (t->rows == 0)
         return error_set(err, ERR_INVALID, "expected at least one row to train on");
-    return transform_finish(t->learnt, t->features, t->rows, err);
+    return sample_finish(&t->sample, err) && transform_finish(t->learnt, t->features, t->rows, err);
 }
 
 static bool check_end(struct training *t, struct error *err)
@@ -124,6 +178,28 @@ static bool check_end(struct training *t, struct error *err)
     if (!dataset_read(t->ds, 1, t->block, &rows, err))
         return false;
     return rows == 0 || error_set(err, ERR_INVALID, "the data grew while it was read");
+}
+
+/* x(cols) of a raw row. */
+static void map_row(struct training *t, const double *raw, double *x)
+{
+    const struct map *map = t->map;
+    transform_row(map->transforms, map->inputs, raw, t->u);
+    if (map->kind == MODEL_LINEAR) {
+        memcpy(x, t->u, map->inputs * sizeof *x);
+        return;
+    }
+    kernel_row(map->kernel, t->u, t->k);
+    memcpy(x, t->k, map->cols * sizeof *x);
+}
+
+/* What the rows should be fitted to: the target, less what a prior says already. */
+static double map_target(const struct training *t, const double *row)
+{
+    double known = 0;
+    if (t->options->prior != NULL)
+        model_predict(t->options->prior, 1, row, &known);
+    return row[t->features] - known;
 }
 
 static bool read_rows(void *ctx, uint64_t first, size_t max_rows, double *x, double *y,
@@ -136,22 +212,357 @@ static bool read_rows(void *ctx, uint64_t first, size_t max_rows, double *x, dou
     t->passes += first == 0;
     if (!dataset_read(t->ds, most, t->block, rows, err))
         return false;
-    split(t->block, t->features, *rows, x, y);
-    for (size_t i = 0; i < *rows; i++)
-        transform_row(t->learnt, t->features, x + i * t->features, x + i * t->features);
+    for (size_t i = 0; i < *rows; i++) {
+        const double *row = t->block + i * (t->features + 1);
+        map_row(t, row, x + i * t->map->cols);
+        y[i] = map_target(t, row);
+    }
     uint64_t done = first + *rows;
-    /* ridge.h makes two passes. */
-    tell(t, "fitting", ((double)(t->passes - 1) + (double)done / (double)t->rows) / 2);
+    tell(t, "fitting", ((double)(t->passes - 1) + (double)done / (double)t->rows) / (double)t->due);
     return done < t->rows || check_end(t, err);
 }
 
-static bool fit(struct training *t, struct error *err)
+/* ---- judged rows ---- */
+
+/* Chooses the rows of the sample whose errors will be kept. */
+static bool choose_judged(struct training *t, struct error *err)
 {
-    const struct ridge_source source = {t->features, t->rows, t, read_rows};
-    const struct ridge_options options = {.penalties = &t->options->penalty,
-                                          .penalty_count = isnan(t->options->penalty) ? 0U : 1U,
-                                          .leave_one_out = true};
-    return ridge_fit(&source, &options, &t->fit, err);
+    size_t n = t->sample.count, wanted = t->options->centres, share = n / 4;
+    if (t->options->linear || t->options->prior != NULL)
+        share = n;
+    else if (wanted > n / 8 * 3) /* centres need the rows more */
+        share = n / 10;
+    t->judged_count = share < JUDGED_MAX ? share : JUDGED_MAX;
+    size_t *order = calloc(n + 1, sizeof *order);
+    char *chosen = calloc(n + 1, 1);
+    t->judged = calloc(t->judged_count + 1, sizeof *t->judged);
+    bool ok = order != NULL && chosen != NULL && t->judged != NULL;
+    if (ok) {
+        sample_shuffle(order, n);
+        for (size_t i = 0; i < t->judged_count; i++)
+            chosen[order[i]] = 1;
+        for (size_t i = 0, k = 0; i < n; i++)
+            if (chosen[i])
+                t->judged[k++] = i;
+    }
+    free(order);
+    free(chosen);
+    return ok || no_memory(err);
+}
+
+/* Which of the judged rows a row of the data is; judged_count if none. */
+static size_t find_judged(const struct training *t, uint64_t row)
+{
+    size_t low = 0, high = t->judged_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (t->sample.row[t->judged[middle]] < row)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < t->judged_count && t->sample.row[t->judged[low]] == row ? low : t->judged_count;
+}
+
+static bool is_judged(void *ctx, uint64_t row)
+{
+    const struct training *t = ctx;
+    return find_judged(t, row) < t->judged_count;
+}
+
+static bool keep_errors(void *ctx, uint64_t row, const double *residual, size_t count,
+                        struct error *err)
+{
+    struct training *t = ctx;
+    size_t at = find_judged(t, row);
+    if (t->errors->all == NULL) {
+        t->errors->penalties = count;
+        t->errors->all = calloc((t->judged_count + 1) * count, sizeof *t->errors->all);
+        if (t->errors->all == NULL)
+            return no_memory(err);
+    }
+    if (at < t->judged_count)
+        memcpy(t->errors->all + at * count, residual, count * sizeof *residual);
+    return true;
+}
+
+static double error_of(const struct errors *errors, const struct ridge *fit, size_t judged)
+{
+    return errors->all[judged * errors->penalties + fit->chosen];
+}
+
+/* ---- fits ---- */
+
+static bool fill_metric(void *ctx, double *p, struct error *err)
+{
+    struct training *t = ctx;
+    const struct map *map = t->map;
+    (void)err;
+    for (size_t m = 0; m < map->cols; m++) {
+        kernel_row(map->kernel, map->plain.centres + m * map->inputs, t->k);
+        memcpy(p + m * map->cols, t->k, map->cols * sizeof *p);
+    }
+    return true;
+}
+
+static bool fit_map(struct training *t, const struct map *map, const double *penalties,
+                    size_t count, struct errors *errors, struct ridge *out, struct error *err)
+{
+    bool kernel = map->kind == MODEL_KERNEL;
+    const struct ridge_source source = {map->cols, t->rows, t, read_rows};
+    struct ridge_options options = {.penalties = penalties,
+                                    .penalty_count = count,
+                                    .metric = kernel ? fill_metric : NULL,
+                                    .metric_ctx = t,
+                                    .leave_one_out = t->rows > 1,
+                                    .residuals = keep_errors,
+                                    .residuals_ctx = t};
+    if (kernel && t->options->prior == NULL) { /* the others made the centres */
+        options.judged = is_judged;
+        options.judged_ctx = t;
+    }
+    if (!isnan(t->options->penalty)) {
+        options.penalties = &t->options->penalty;
+        options.penalty_count = 1;
+    }
+    t->map = map;
+    t->errors = errors;
+    return ridge_fit(&source, &options, out, err);
+}
+
+static bool fit_linear(struct training *t, struct error *err)
+{
+    t->linear_map = (struct map){
+        .kind = MODEL_LINEAR, .transforms = t->learnt, .inputs = t->features, .cols = t->features};
+    return fit_map(t, &t->linear_map, NULL, 0, &t->linear_errors, &t->linear, err);
+}
+
+/* ---- the kernel ---- */
+
+static int compare_numbers(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* column(sample.count) = feature j of the sample, ascending. */
+static void sort_column(const struct training *t, size_t j, double *column)
+{
+    for (size_t i = 0; i < t->sample.count; i++)
+        column[i] = matrix_row(&t->sample.rows, i)[j];
+    qsort(column, t->sample.count, sizeof *column, compare_numbers);
+}
+
+/* Transforms for the kernel, and every feature's quantiles. */
+static bool shape_columns(struct training *t, struct error *err)
+{
+    size_t n = t->sample.count;
+    double *column = calloc(n + 1, sizeof *column);
+    if (column == NULL)
+        return no_memory(err);
+    for (size_t j = 0; j < t->features; j++) {
+        sort_column(t, j, column);
+        t->shaped[j] = t->learnt[j];
+        transform_choose(&t->shaped[j], column, n);
+        for (size_t i = 0; i < MODEL_QUANTILES; i++)
+            t->quantiles[j * MODEL_QUANTILES + i] =
+                column[(size_t)(((double)i + 0.5) / MODEL_QUANTILES * (double)n)];
+    }
+    free(column);
+    return true;
+}
+
+static void tell_tuning(void *ctx, double fraction)
+{
+    tell(ctx, "tuning", fraction);
+}
+
+/* Tunes on rows of the sample in random order. */
+static bool tune_map(struct training *t, struct error *err)
+{
+    size_t n = t->sample.count, used = n < TUNE_ROWS_MAX ? n : TUNE_ROWS_MAX;
+    const struct tune_progress progress = {tell_tuning, t};
+    struct matrix u = {0};
+    size_t *order = calloc(n + 1, sizeof *order);
+    double *y = calloc(used + 1, sizeof *y);
+    bool ok = order != NULL && y != NULL ? matrix_init(&u, used, t->features, err) : no_memory(err);
+    if (ok) {
+        sample_shuffle(order, n);
+        for (size_t i = 0; i < used;
+             i++) { /* the judged rows come last: they are no centres here */
+            const double *row = matrix_row(&t->sample.rows, order[n - 1 - i]);
+            transform_row(t->shaped, t->features, row, matrix_row(&u, i));
+            y[i] = row[t->features];
+        }
+        ok = tune(&u, y, &progress, &t->tuned, err);
+    }
+    matrix_clear(&u);
+    free(order);
+    free(y);
+    return ok;
+}
+
+/* Transformed rows of the sample that are not judged. */
+static bool make_pool(const struct training *t, struct matrix *pool, struct error *err)
+{
+    size_t at = 0, k = 0;
+    if (!matrix_init(pool, t->sample.count - t->judged_count, t->features, err))
+        return false;
+    for (size_t i = 0; i < t->sample.count; i++) {
+        if (k < t->judged_count && t->judged[k] == i)
+            k++;
+        else
+            transform_row(t->shaped, t->features, matrix_row(&t->sample.rows, i),
+                          matrix_row(pool, at++));
+    }
+    return true;
+}
+
+static struct kernel_map plain_map(const struct training *t)
+{
+    return (struct kernel_map){.inputs = t->features,
+                               .direction_count = t->tuned.direction_count,
+                               .centre_count = t->centres.count,
+                               .directions = t->tuned.directions,
+                               .scales = t->tuned.scales,
+                               .centres = t->centres.points};
+}
+
+static bool choose_centres(struct training *t, struct error *err)
+{
+    struct matrix pool;
+    struct kernel_map plain = plain_map(t);
+    size_t wanted = t->options->centres;
+    if (!make_pool(t, &pool, err))
+        return false;
+    size_t most = wanted > 0 ? pool.rows : pool.rows / 2;
+    size_t numbers = KERNEL_NUMBERS_MAX / t->features;
+    wanted = wanted > 0 ? wanted : TRAIN_CENTRES_DEFAULT;
+    wanted = wanted < most ? wanted : most;
+    bool ok = centres_choose(&pool, &plain, wanted < numbers ? wanted : numbers, &t->centres, err);
+    matrix_clear(&pool);
+    return ok;
+}
+
+static bool make_kernel(struct training *t, struct error *err)
+{
+    struct map *map = &t->kernel_map;
+    *map = (struct map){.kind = MODEL_KERNEL,
+                        .transforms = t->shaped,
+                        .plain = plain_map(t),
+                        .inputs = t->features,
+                        .cols = t->centres.count};
+    map->kernel = kernel_new(&map->plain, err);
+    if (map->kernel == NULL)
+        return false;
+    t->k = calloc(kernel_padded(map->kernel), sizeof *t->k);
+    return t->k != NULL || no_memory(err);
+}
+
+static bool fit_kernel(struct training *t, struct error *err)
+{
+    double penalties[PATH_POINTS];
+    if (!tune_map(t, err) || !choose_centres(t, err))
+        return false;
+    if (t->centres.count == 0) /* rows that hardly differ */
+        return true;
+    for (size_t l = 0; l < PATH_POINTS; l++)
+        penalties[l] = t->tuned.penalty * (double)t->rows * pow(10, ((double)l - 6) / 4);
+    return make_kernel(t, err) &&
+           fit_map(t, &t->kernel_map, penalties, PATH_POINTS, &t->kernel_errors, &t->kernel, err);
+}
+
+/* Whether a kernel can be better at all. */
+static bool is_worth_trying(const struct training *t)
+{
+    const struct ridge *fit = &t->linear;
+    return !t->options->linear && t->sample.count >= KERNEL_ROWS_MIN &&
+           t->features < KERNEL_INPUTS_MAX && fit->leave_one_out[fit->chosen].rmse > 0;
+}
+
+/* The squared errors differ by two standard errors of their difference. */
+static bool kernel_is_better(const struct training *t)
+{
+    double sum = 0, squares = 0, n = (double)t->judged_count;
+    if (t->kernel.cols == 0)
+        return false;
+    for (size_t i = 0; i < t->judged_count; i++) {
+        double linear = error_of(&t->linear_errors, &t->linear, i);
+        double kernel = error_of(&t->kernel_errors, &t->kernel, i);
+        double gain = linear * linear - kernel * kernel;
+        sum += gain;
+        squares += gain * gain;
+    }
+    double mean = sum / n, variance = fmax(squares / n - mean * mean, 0);
+    return mean > 2 * sqrt(variance / n);
+}
+
+/* ---- a prior ---- */
+
+static bool fit_prior(struct training *t, struct error *err)
+{
+    const struct model *prior = t->options->prior;
+    const struct model_parts *parts = &prior->parts;
+    struct map *map = parts->kind == MODEL_KERNEL ? &t->kernel_map : &t->linear_map;
+    for (size_t j = 0; j < t->features; j++)
+        t->shaped[j] = parts->features[j].transform;
+    *map = (struct map){.kind = parts->kind,
+                        .transforms = t->shaped,
+                        .plain = parts->kernel,
+                        .kernel = prior->kernel,
+                        .inputs = t->features,
+                        .cols = parts->prediction.coefficient_count};
+    t->k = calloc(map->cols + KERNEL_LANES, sizeof *t->k);
+    if (t->k == NULL)
+        return no_memory(err);
+    bool kernel = map == &t->kernel_map;
+    return fit_map(t, map, NULL, 0, kernel ? &t->kernel_errors : &t->linear_errors,
+                   kernel ? &t->kernel : &t->linear, err);
+}
+
+/* ---- intervals ---- */
+
+/* A ridge_source over the judged rows. */
+static bool read_judged(void *ctx, uint64_t first, size_t max_rows, double *x, double *y,
+                        size_t *rows, struct error *err)
+{
+    struct training *t = ctx;
+    (void)err;
+    *rows = max_rows;
+    tell(t, "intervals", (double)first / (double)t->judged_count);
+    for (size_t i = 0; i < max_rows; i++) {
+        size_t at = (size_t)first + i;
+        map_row(t, matrix_row(&t->sample.rows, t->judged[at]), x + i * t->map->cols);
+        y[i] = t->absolute[at];
+    }
+    return true;
+}
+
+/* The residual function is smoother than the prediction: penalties from its own to 1,000 times that. */
+static bool fit_intervals(struct training *t, const struct ridge *fit, const struct errors *errors,
+                          struct error *err)
+{
+    double penalties[RESIDUAL_POINTS];
+    double share = (double)t->judged_count / (double)t->rows;
+    const struct ridge_source source = {t->map->cols, t->judged_count, t, read_judged};
+    const struct ridge_options options = {.penalties = penalties,
+                                          .penalty_count = RESIDUAL_POINTS,
+                                          .metric =
+                                              t->map->kind == MODEL_KERNEL ? fill_metric : NULL,
+                                          .metric_ctx = t};
+    if (t->judged_count < CALIBRATE_ROWS_MIN)
+        return true;
+    t->absolute = calloc(t->judged_count, sizeof *t->absolute);
+    if (t->absolute == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < t->judged_count; i++) {
+        t->absolute[i] = fabs(error_of(errors, fit, i));
+        if (!isfinite(t->absolute[i])) /* rows that determine themselves tell nothing */
+            return true;
+    }
+    for (size_t l = 0; l < RESIDUAL_POINTS; l++)
+        penalties[l] = fmax(fit->penalty, 1e-12) * share * pow(10, (double)l / 2);
+    return calibrate(&source, &options, t->absolute, &t->calibration, err);
 }
 
 /* ---- the result ---- */
@@ -162,39 +573,61 @@ static double figure(double value)
     return isfinite(value) ? value : NAN;
 }
 
-static struct model_card make_card(const struct training *t)
+static struct model_figures figures_of(const struct ridge *fit)
 {
-    const struct ridge_figures *loo = &t->fit.leave_one_out[t->fit.chosen];
-    struct model_card card = {
-        .rows = t->rows,
-        .penalty = t->fit.penalty,
-        .threads = ridge_threads(),
-        .leave_one_out = {loo->rows, figure(loo->mae), figure(loo->rmse), figure(loo->r2)},
-        .holdout = {0, NAN, NAN, NAN}};
+    if (fit->cols == 0)
+        return (struct model_figures){0, NAN, NAN, NAN};
+    const struct ridge_figures *f = &fit->leave_one_out[fit->chosen];
+    return (struct model_figures){f->rows, figure(f->mae), figure(f->rmse), figure(f->r2)};
+}
+
+static struct model_card make_card(const struct training *t, const struct ridge *fit)
+{
+    struct model_card card = {.rows = t->rows,
+                              .penalty = fit->penalty,
+                              .threads = ridge_threads(),
+                              .leave_one_out = figures_of(fit),
+                              .holdout = {0, NAN, NAN, NAN},
+                              .linear = figures_of(&t->linear)};
     (void)snprintf(card.data_sha256, sizeof card.data_sha256, "%s", dataset_sha256(t->ds));
     (void)snprintf(card.date, sizeof card.date, "%s", t->options->date);
     ridge_kernel(card.kernel);
     return card;
 }
 
-static struct model *make_model(const struct training *t, struct error *err)
+/* Adds the prior's function to what was fitted beside it. */
+static struct model_function add_prior(struct ridge *fit, const struct model_function *prior)
 {
+    for (size_t j = 0; prior != NULL && j < prior->coefficient_count; j++)
+        fit->beta[j] += prior->coefficients[j];
+    return (struct model_function){fit->intercept + (prior != NULL ? prior->intercept : 0),
+                                   fit->beta, fit->cols};
+}
+
+static struct model *make_model(struct training *t, struct ridge *fit, struct error *err)
+{
+    const struct model *prior = t->options->prior;
     struct model_feature *features = calloc(t->features, sizeof *features);
     if (features == NULL) {
-        (void)error_set(err, ERR_NO_MEMORY, "out of memory");
+        (void)no_memory(err);
         return NULL;
     }
     for (size_t j = 0; j < t->features; j++)
-        features[j] = (struct model_feature){t->names[j], t->learnt[j]};
-    const struct model_parts parts = {.name = t->options->name,
-                                      .version = t->options->version,
-                                      .kind = MODEL_LINEAR,
-                                      .target_name = t->options->target,
-                                      .target_unit = t->options->unit,
-                                      .features = features,
-                                      .feature_count = t->features,
-                                      .prediction = {t->fit.intercept, t->fit.beta, t->features},
-                                      .card = make_card(t)};
+        features[j] = (struct model_feature){t->names[j], t->map->transforms[j]};
+    const struct model_parts parts = {
+        .name = t->options->name,
+        .version = t->options->version,
+        .kind = t->map->kind,
+        .target_name = t->options->target,
+        .target_unit = t->options->unit,
+        .features = features,
+        .feature_count = t->features,
+        .quantiles = t->quantiles,
+        .kernel = t->map->plain,
+        .prediction = add_prior(fit, prior != NULL ? &prior->parts.prediction : NULL),
+        .residual = add_prior(&t->calibration.residual, NULL),
+        .interval = t->calibration.interval,
+        .card = make_card(t, fit)};
     struct model *model = model_new(&parts, err);
     free(features);
     return model;
@@ -202,12 +635,42 @@ static struct model *make_model(const struct training *t, struct error *err)
 
 static bool prepare(struct training *t, struct error *err)
 {
+    size_t centres = t->options->centres > 0 ? t->options->centres : TRAIN_CENTRES_DEFAULT;
     if (!choose_columns(t, err))
         return false;
+    size_t cols = t->features + 1, rows = SAMPLE_NUMBERS / cols;
+    size_t enough = ROWS_PER_CENTRE * centres + JUDGED_MAX;
     t->learnt = calloc(t->features, sizeof *t->learnt);
-    t->block = calloc(MODEL_BLOCK_ROWS * (t->features + 1), sizeof *t->block);
-    return (t->learnt != NULL && t->block != NULL) ||
-           error_set(err, ERR_NO_MEMORY, "out of memory");
+    t->shaped = calloc(t->features, sizeof *t->shaped);
+    t->u = calloc(t->features, sizeof *t->u);
+    t->quantiles = calloc(t->features * MODEL_QUANTILES, sizeof *t->quantiles);
+    t->block = calloc(MODEL_BLOCK_ROWS * cols, sizeof *t->block);
+    if (t->learnt == NULL || t->shaped == NULL || t->u == NULL || t->quantiles == NULL ||
+        t->block == NULL)
+        return no_memory(err);
+    return sample_init(&t->sample, rows < enough ? rows : enough, cols, err);
+}
+
+/* The fit of the map that is kept, and how wrong it is. */
+static struct ridge *fit_all(struct training *t, struct error *err)
+{
+    bool prior = t->options->prior != NULL, kernel = false;
+    t->due = 2;
+    if (!learn_rows(t, err) || !choose_judged(t, err) || !shape_columns(t, err))
+        return NULL;
+    if (prior ? !fit_prior(t, err) : !fit_linear(t, err))
+        return NULL;
+    if (!prior && is_worth_trying(t)) {
+        t->due = 4;
+        if (!fit_kernel(t, err))
+            return NULL;
+        kernel = kernel_is_better(t);
+        t->map = kernel ? &t->kernel_map : &t->linear_map;
+    } else if (prior)
+        kernel = t->map == &t->kernel_map;
+    struct ridge *fit = kernel ? &t->kernel : &t->linear;
+    bool ok = fit_intervals(t, fit, kernel ? &t->kernel_errors : &t->linear_errors, err);
+    return ok ? fit : NULL;
 }
 
 static bool measure(const struct training *t, struct model *model, struct dataset *holdout,
@@ -217,20 +680,41 @@ static bool measure(const struct training *t, struct model *model, struct datase
     return model_score(model, holdout, &model->parts.card.holdout, err);
 }
 
+static void training_clear(struct training *t)
+{
+    if (t->options->prior == NULL)
+        kernel_free(t->kernel_map.kernel);
+    ridge_clear(&t->linear);
+    ridge_clear(&t->kernel);
+    calibration_clear(&t->calibration);
+    centres_clear(&t->centres);
+    tuned_clear(&t->tuned);
+    sample_clear(&t->sample);
+    free(t->linear_errors.all);
+    free(t->kernel_errors.all);
+    free(t->judged);
+    free(t->absolute);
+    free(t->quantiles);
+    free(t->block);
+    free(t->shaped);
+    free(t->learnt);
+    free(t->u);
+    free(t->k);
+    free(t->names);
+}
+
 struct model *model_train(const struct train_options *options, struct dataset *ds,
                           struct dataset *holdout, struct error *err)
 {
     struct training t = {.options = options, .ds = ds};
     struct model *model = NULL;
-    if (prepare(&t, err) && learn_transform(&t, err) && fit(&t, err))
-        model = make_model(&t, err);
+    struct ridge *fit = prepare(&t, err) ? fit_all(&t, err) : NULL;
+    if (fit != NULL)
+        model = make_model(&t, fit, err);
     if (model != NULL && holdout != NULL && !measure(&t, model, holdout, err)) {
         model_free(model);
         model = NULL;
     }
-    ridge_clear(&t.fit);
-    free(t.block);
-    free(t.learnt);
-    free(t.names);
+    training_clear(&t);
     return model;
 }

@@ -13,6 +13,10 @@
  * sums that are divided by lambda. There r = lambda a and 1 - h = lambda (b - 1/(n (s + lambda))),
  * which holds its digits when h is close to 1.
  *
+ * A metric P = LL' turns Xc'Xc into L^-1 Xc'Xc L'^-1 and the eigenvectors V back into L'^-1 V, so that
+ * the rows stay as they come; one penalty needs Xc'Xc + lambda P only; in the dual it is the rows that
+ * are reduced, Xc L'^-1.
+ *
  * The Gram matrix is summed over rows from which a pilot, the mean of the first block, has been
  * subtracted, and moved to the true mean at the end. The first block being B of n rows, the pilot is
  * at most sqrt(n / B) standard deviations off, which bounds the digits that the move can cost. */
@@ -26,6 +30,7 @@
 #include <float.h>
 #include <inttypes.h>
 #include <lapacke.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +45,9 @@ enum {
 /* Below this 1 - h is mostly rounding error, and so is a residual divided by it. */
 static const double remainder_min = 1e-12;
 
+/* What the diagonal of a metric gets on top, in units of its mean. */
+static const double metric_jitter = 1e-8;
+
 enum form { FORM_CHOLESKY, FORM_EIGEN, FORM_DUAL };
 
 /* One ridge_fit at work. */
@@ -51,6 +59,7 @@ struct fit {
     size_t size;          /* of the factored matrix */
     struct matrix x, y;   /* a block of rows, (rows, cols) and (rows, 1); dual: all of them */
     struct matrix factor; /* (size, size), column-major: the sums of products, then L, V or U */
+    struct matrix metric; /* (cols, cols), if there is one: P, then its factor L */
     struct matrix spread; /* (cols, 1): sum of squares of each centred column */
     struct matrix xy;     /* (cols, 1): Xc'yc; not in the dual */
     double lift;          /* dual: s */
@@ -147,6 +156,68 @@ static void centre_rows(struct fit *f, size_t rows)
     }
 }
 
+/* ---- LAPACK ---- */
+
+static bool undetermined(double penalty, const char *why, struct error *err)
+{
+    return error_set(err, ERR_NUMERIC, "penalty %g leaves the coefficients undetermined: %s",
+                     penalty, why);
+}
+
+static bool factored(const char *routine, lapack_int info, struct error *err)
+{
+    if (info == 0)
+        return true;
+    if (info == LAPACK_WORK_MEMORY_ERROR || info == LAPACK_TRANSPOSE_MEMORY_ERROR)
+        return error_set(err, ERR_NO_MEMORY, "%s: out of memory", routine);
+    return error_set(err, ERR_NUMERIC, "%s: failed with status %d", routine, (int)info);
+}
+
+/* ---- metric ---- */
+
+static bool fill_metric(struct fit *f, struct error *err)
+{
+    size_t p = f->x.cols;
+    double trace = 0;
+    if (!matrix_init(&f->metric, p, p, err) ||
+        !f->options->metric(f->options->metric_ctx, f->metric.data, err))
+        return false;
+    for (size_t j = 0; j < p; j++)
+        trace += f->metric.data[j * p + j];
+    for (size_t j = 0; j < p; j++)
+        f->metric.data[j * p + j] += metric_jitter * trace / (double)p;
+    return isfinite(trace) || error_set(err, ERR_INVALID, "metric: expected finite numbers");
+}
+
+static bool factor_metric(struct fit *f, struct error *err)
+{
+    lapack_int p = (lapack_int)f->x.cols;
+    if (!fill_metric(f, err))
+        return false;
+    lapack_int info = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', p, f->metric.data, p);
+    if (info > 0)
+        return error_set(err, ERR_NUMERIC, "metric: not positive definite");
+    return factored("metric", info, err);
+}
+
+/* The Gram matrix of rows that are reduced by the metric. */
+static bool reduce_gram(struct fit *f, struct error *err)
+{
+    lapack_int p = (lapack_int)f->size;
+    return factor_metric(f, err) && factored("reduction",
+                                             LAPACKE_dsygst(LAPACK_COL_MAJOR, 1, 'L', p,
+                                                            f->factor.data, p, f->metric.data, p),
+                                             err);
+}
+
+/* Columns of `vectors` (cols, count) from the reduced basis back to the columns of X. */
+static void expand(const struct fit *f, double *vectors, size_t count)
+{
+    int p = (int)f->x.cols;
+    cblas_dtrsm(CblasColMajor, CblasLeft, CblasLower, CblasTrans, CblasNonUnit, p, (int)count, 1,
+                f->metric.data, p, vectors, p);
+}
+
 /* ---- pass 1: sums of products ---- */
 
 /* Adds the block's rows, less the pilot, to the sums. */
@@ -222,6 +293,12 @@ static bool sum_products_dual(struct fit *f, struct error *err)
             return false;
     find_means(f, f->size, f->out->mean, &f->out->mean_y);
     centre_rows(f, f->size);
+    if (f->options->metric != NULL) {
+        if (!factor_metric(f, err))
+            return false;
+        cblas_dtrsm(CblasColMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, p, n, 1,
+                    f->metric.data, p, f->x.data, p);
+    }
     cblas_dsyrk(CblasColMajor, CblasLower, CblasTrans, n, p, 1, f->x.data, p, 0, f->factor.data, n);
     lift_ones(f);
     for (size_t i = 0; i < f->size; i++) {
@@ -276,27 +353,27 @@ static bool set_penalties(struct fit *f, struct error *err)
 
 /* ---- factors ---- */
 
-static bool undetermined(double penalty, const char *why, struct error *err)
+static bool add_penalty(struct fit *f, struct error *err)
 {
-    return error_set(err, ERR_NUMERIC, "penalty %g leaves the coefficients undetermined: %s",
-                     penalty, why);
-}
-
-static bool factored(const char *routine, lapack_int info, struct error *err)
-{
-    if (info == 0)
+    double *gram = f->factor.data, penalty = f->out->penalties[0];
+    size_t p = f->size;
+    if (f->options->metric == NULL) {
+        for (size_t j = 0; j < p; j++)
+            gram[j * p + j] += penalty;
         return true;
-    if (info == LAPACK_WORK_MEMORY_ERROR || info == LAPACK_TRANSPOSE_MEMORY_ERROR)
-        return error_set(err, ERR_NO_MEMORY, "%s: out of memory", routine);
-    return error_set(err, ERR_NUMERIC, "%s: failed with status %d", routine, (int)info);
+    }
+    if (!fill_metric(f, err))
+        return false;
+    cblas_daxpy((int)(p * p), penalty, f->metric.data, 1, gram, 1);
+    return true;
 }
 
 static bool factor_cholesky(struct fit *f, struct error *err)
 {
     lapack_int p = (lapack_int)f->size;
     double *l = f->factor.data, penalty = f->out->penalties[0], condition = 0;
-    for (size_t j = 0; j < f->size; j++)
-        l[j * f->size + j] += penalty;
+    if (!add_penalty(f, err))
+        return false;
     double norm = LAPACKE_dlansy(LAPACK_COL_MAJOR, '1', 'L', p, l, p);
     lapack_int info = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', p, l, p);
     if (info == 0)
@@ -321,9 +398,16 @@ static bool factor_eigen(struct fit *f, struct error *err)
     const double *right = f->form == FORM_DUAL ? f->y.data : f->xy.data;
     if (f->form == FORM_DUAL && f->out->penalties[0] == 0)
         return undetermined(0, "there are fewer rows than columns", err);
+    bool reduced = f->form == FORM_EIGEN && f->options->metric != NULL;
+    if (reduced && !reduce_gram(f, err))
+        return false;
     if (!factored("eigenvectors",
                   LAPACKE_dsyevd(LAPACK_COL_MAJOR, 'V', 'L', m, f->factor.data, m, f->d.data), err))
         return false;
+    if (reduced) {
+        expand(f, f->factor.data, f->size);
+        matrix_clear(&f->metric);
+    }
     cblas_dgemv(CblasColMajor, CblasTrans, m, m, 1, f->factor.data, m, right, 1, 0, f->z.data, 1);
     for (size_t j = 0; j < f->size; j++) {
         /* the matrix is semidefinite: below 0 is rounding error */
@@ -530,6 +614,7 @@ static void fit_clear(struct fit *f)
     matrix_clear(&f->x);
     matrix_clear(&f->y);
     matrix_clear(&f->factor);
+    matrix_clear(&f->metric);
     matrix_clear(&f->spread);
     matrix_clear(&f->xy);
     matrix_clear(&f->d);
@@ -576,11 +661,13 @@ static bool set_coefficients(struct fit *f, struct error *err)
                     1);
         cblas_dgemv(CblasColMajor, CblasNoTrans, p, m, 1, f->x.data, p, f->z.data, 1, 0, out->beta,
                     1);
+        if (f->options->metric != NULL)
+            expand(f, out->beta, 1);
         break;
     }
     out->intercept = out->mean_y;
     for (size_t j = 0; j < out->cols; j++) {
-        if (f->spread.data[j] == 0)
+        if (f->spread.data[j] == 0 && f->options->metric == NULL)
             out->beta[j] = 0; /* eigenvectors of equal eigenvalues may mix it with others */
         out->intercept -= out->mean[j] * out->beta[j];
         if (!isfinite(out->beta[j]))
@@ -619,6 +706,206 @@ bool ridge_fit(const struct ridge_source *source, const struct ridge_options *op
     fit_clear(&f);
     if (!ok)
         ridge_clear(out);
+    return ok;
+}
+
+/* ---- the gradient of the leave-one-out error ---- */
+
+/* With A = Xc'Xc + lambda P, c = A^-1 Xc'yc, r = yc - Xc c, and for a judged row h = 1/n + xc'A^-1 xc and
+ * e = r / (1 - h), the error is E = mean e^2 over the judged rows. Let alpha = dE/dr and beta = dE/dh
+ * (0 for rows that are not judged), B = Xc A^-1, v = B'alpha, S = B'diag(beta)B, t = Xc v. Then
+ *
+ *   dE/dXc = (t - alpha) c' - r v' + 2 diag(beta) B - 2 Xc S      dE/dP = lambda (v c' - S)
+ *
+ * and dE/dX is that less its column means, 1'dE/dXc = -(1'alpha) c' + 2 beta'B. */
+struct gradient {
+    struct matrix b;             /* (block rows, size): rows of B */
+    struct matrix s;             /* (size, size): S, lower by columns */
+    struct matrix c, u, v, mean; /* (size, 1): u = Xc'alpha; mean of dE/dXc */
+    struct matrix alpha, beta;   /* (rows, 1) */
+    double squares;              /* sum of e^2 */
+    size_t judged;
+};
+
+static bool gradient_init(struct gradient *g, const struct fit *f, struct error *err)
+{
+    size_t p = f->size, rows = (size_t)f->source->rows;
+    return matrix_init(&g->b, f->x.rows, p, err) && matrix_init(&g->s, p, p, err) &&
+           matrix_init(&g->c, p, 1, err) && matrix_init(&g->u, p, 1, err) &&
+           matrix_init(&g->v, p, 1, err) && matrix_init(&g->mean, p, 1, err) &&
+           matrix_init(&g->alpha, rows, 1, err) && matrix_init(&g->beta, rows, 1, err);
+}
+
+static void gradient_clear(struct gradient *g)
+{
+    matrix_clear(&g->b);
+    matrix_clear(&g->s);
+    matrix_clear(&g->c);
+    matrix_clear(&g->u);
+    matrix_clear(&g->v);
+    matrix_clear(&g->mean);
+    matrix_clear(&g->alpha);
+    matrix_clear(&g->beta);
+}
+
+/* x(count, size) = x L'^-1, or x L^-1. */
+static void solve_rows(const struct fit *f, double *x, size_t count, bool transposed)
+{
+    cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, transposed ? CblasNoTrans : CblasTrans,
+                CblasNonUnit, (int)count, (int)f->size, 1, f->factor.data, (int)f->size, x,
+                (int)f->size);
+}
+
+/* e, alpha and beta, not yet divided by the count of judged rows, from q = L^-1 xc in b. */
+static bool judge_block(struct fit *f, struct gradient *g, uint64_t first, size_t rows,
+                        struct error *err)
+{
+    const struct ridge_options *options = f->options;
+    int p = (int)f->size;
+    for (size_t i = 0; i < rows; i++) {
+        uint64_t row = first + i;
+        if (options->judged != NULL && !options->judged(options->judged_ctx, row))
+            continue;
+        const double *q = matrix_row(&g->b, i);
+        double left = 1 - 1 / (double)f->source->rows - cblas_ddot(p, q, 1, q, 1);
+        if (!(left > remainder_min))
+            return undetermined(f->out->penalties[0], "a row determines itself", err);
+        double e = (f->y.data[i] - cblas_ddot(p, matrix_row(&f->x, i), 1, g->c.data, 1)) / left;
+        g->squares += e * e;
+        g->alpha.data[row] = 2 * e / left;
+        g->beta.data[row] = 2 * e * e / left;
+        g->judged++;
+    }
+    return true;
+}
+
+/* Adds the block's judged rows to S, u and beta'B; b holds their q. */
+static void add_judged(struct fit *f, struct gradient *g, uint64_t first, size_t rows)
+{
+    int p = (int)f->size, n = (int)rows;
+    const double *alpha = g->alpha.data + first, *beta = g->beta.data + first;
+    solve_rows(f, g->b.data, rows, false);
+    cblas_dgemv(CblasRowMajor, CblasTrans, n, p, 1, f->x.data, p, alpha, 1, 1, g->u.data, 1);
+    cblas_dgemv(CblasRowMajor, CblasTrans, n, p, 2, g->b.data, p, beta, 1, 1, g->mean.data, 1);
+    for (size_t i = 0; i < rows; i++)
+        cblas_dscal(p, sqrt(beta[i]), matrix_row(&g->b, i), 1);
+    cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, p, n, 1, g->b.data, p, 1, g->s.data, p);
+}
+
+static bool gradient_judge(struct fit *f, struct gradient *g, struct error *err)
+{
+    size_t rows = 0;
+    int p = (int)f->size;
+    for (uint64_t first = 0; first < f->source->rows; first += rows) {
+        if (!read_rows(f, first, 0, &rows, err))
+            return false;
+        centre_rows(f, rows);
+        memcpy(g->b.data, f->x.data, rows * f->size * sizeof(double));
+        solve_rows(f, g->b.data, rows, true);
+        if (!judge_block(f, g, first, rows, err))
+            return false;
+        add_judged(f, g, first, rows);
+    }
+    if (g->judged == 0)
+        return error_set(err, ERR_INVALID, "gradient: no row is judged");
+    double each = 1 / (double)g->judged, sum = 0;
+    for (size_t i = 0; i < g->alpha.rows; i++)
+        sum += g->alpha.data[i];
+    cblas_daxpy(p, -sum, g->c.data, 1, g->mean.data, 1);
+    cblas_dscal(p, each / (double)f->source->rows, g->mean.data, 1);
+    cblas_dscal((int)g->alpha.rows, each, g->alpha.data, 1);
+    cblas_dscal((int)g->beta.rows, each, g->beta.data, 1);
+    cblas_dscal(p, each, g->u.data, 1);
+    cblas_dscal(p * p, each, g->s.data, 1);
+    memcpy(g->v.data, g->u.data, f->size * sizeof(double));
+    cblas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, p, f->factor.data, p,
+                g->v.data, 1);
+    cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, p, f->factor.data, p,
+                g->v.data, 1);
+    return true;
+}
+
+/* b = dE/dX of the block. */
+static void gradient_block(struct fit *f, struct gradient *g, uint64_t first, size_t rows)
+{
+    int p = (int)f->size, n = (int)rows;
+    memcpy(g->b.data, f->x.data, rows * f->size * sizeof(double));
+    solve_rows(f, g->b.data, rows, true);
+    solve_rows(f, g->b.data, rows, false);
+    for (size_t i = 0; i < rows; i++) {
+        const double *x = matrix_row(&f->x, i);
+        double *b = matrix_row(&g->b, i), beta = g->beta.data[first + i];
+        double r = f->y.data[i] - cblas_ddot(p, x, 1, g->c.data, 1);
+        double t = cblas_ddot(p, x, 1, g->v.data, 1) - g->alpha.data[first + i];
+        for (size_t j = 0; j < f->size; j++)
+            b[j] = 2 * beta * b[j] + t * g->c.data[j] - r * g->v.data[j] - g->mean.data[j];
+    }
+    cblas_dsymm(CblasColMajor, CblasLeft, CblasLower, p, n, -2, g->s.data, p, f->x.data, p, 1,
+                g->b.data, p);
+}
+
+static bool gradient_rows(struct fit *f, struct gradient *g, const struct ridge_gradient *out,
+                          struct error *err)
+{
+    size_t rows = 0;
+    for (uint64_t first = 0; first < f->source->rows; first += rows) {
+        if (!read_rows(f, first, 0, &rows, err))
+            return false;
+        centre_rows(f, rows);
+        gradient_block(f, g, first, rows);
+        if (!out->rows(out->ctx, first, rows, g->b.data, err))
+            return false;
+    }
+    return true;
+}
+
+static bool gradient_metric(struct fit *f, struct gradient *g, struct ridge_gradient *out,
+                            struct error *err)
+{
+    size_t p = f->size;
+    double penalty = f->out->penalties[0], *s = g->s.data;
+    out->by_log_penalty = 0;
+    for (size_t j = 0; j < p; j++)
+        for (size_t i = j; i < p; i++) {
+            double lower = s[j * p + i];
+            s[j * p + i] = penalty * (g->c.data[i] * g->v.data[j] - lower);
+            s[i * p + j] = penalty * (g->c.data[j] * g->v.data[i] - lower);
+        }
+    for (size_t i = 0; i < p * p; i++)
+        out->by_log_penalty += s[i] * f->metric.data[i];
+    return out->metric(out->ctx, s, err);
+}
+
+static bool gradient(struct fit *f, struct gradient *g, struct ridge_gradient *out,
+                     struct error *err)
+{
+    if (!fit_init(f, err) || !gradient_init(g, f, err) || !sum_products(f, err) ||
+        !set_penalties(f, err) || !factor_cholesky(f, err))
+        return false;
+    memcpy(g->c.data, f->z.data, f->size * sizeof(double));
+    cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, (int)f->size, f->factor.data,
+                (int)f->size, g->c.data, 1);
+    if (!gradient_judge(f, g, err))
+        return false;
+    out->error = g->squares / (double)g->judged;
+    return gradient_rows(f, g, out, err) && gradient_metric(f, g, out, err);
+}
+
+bool ridge_gradient(const struct ridge_source *source, const struct ridge_options *options,
+                    struct ridge_gradient *out, struct error *err)
+{
+    struct ridge fitted = {.cols = 0};
+    struct fit f = {.source = source, .options = options, .out = &fitted};
+    struct gradient g = {.judged = 0};
+    bool ok = check_options(source, options, err);
+    if (ok && (options->penalty_count != 1 || options->metric == NULL ||
+               source->rows < source->cols || source->rows > INT_MAX))
+        ok = error_set(err, ERR_INVALID,
+                       "gradient: expected one penalty, a metric and no more columns than rows");
+    ok = ok && ridge_init(&fitted, source->cols, 1, err) && gradient(&f, &g, out, err);
+    gradient_clear(&g);
+    fit_clear(&f);
+    ridge_clear(&fitted);
     return ok;
 }
 

@@ -1,17 +1,22 @@
 /* ridge.h - the solver: least squares with an L2 penalty, from rows that stream by.
  *
- *   minimise over b, beta:   |y - b - X beta|^2 + lambda |beta|^2        (b is not penalised)
+ *   minimise over b, beta:   |y - b - X beta|^2 + lambda beta'P beta     (b is not penalised)
+ *
+ * P is the identity, or a metric that the caller gives: with X = [k(u_i, z_m)] and P = [k(z_l, z_m)]
+ * that is kernel ridge regression on the centres z (Nystroem's features without making them).
  *
  * Idea:    pass 1 over the rows sums up the centred Gram matrix; one factorisation of it answers
  *          every penalty (Cholesky for one, eigenvectors for several); pass 2 computes each row's
  *          leave-one-out residual r_i / (1 - h_i) for every penalty in closed form. With more
- *          columns than rows the (rows, rows) matrix is factored instead. The only file that knows
- *          BLAS and LAPACK.
+ *          columns than rows the (rows, rows) matrix is factored instead. A metric is taken in by
+ *          reduction (P = LL', L^-1 Gram L'^-1). ridge_gradient differentiates the leave-one-out
+ *          error by every number of X and P. The only file that knows BLAS and LAPACK.
  * Does not: scale columns, make features, hold (rows, cols) in memory when rows > cols, print.
  * Threads: ridge_fit has no state of its own, but OpenBLAS's thread count belongs to the process.
  *          The callbacks run on the calling thread.
- * Memory:  at most 4 m^2 doubles, m = min(rows, cols) - plus rows * cols when rows < cols - and
- *          64 MB of row blocks, independent of rows. struct ridge is released with ridge_clear.
+ * Memory:  at most 4 m^2 doubles, m = min(rows, cols) - plus rows * cols when rows < cols, and then
+ *          cols^2 for a metric - and 64 MB of row blocks, independent of rows. struct ridge is
+ *          released with ridge_clear.
  * Errors:  ERR_INVALID bad shape, penalty, or value ("row 17, column 3: not finite"), or a source
  *          that does not keep its promises; ERR_NUMERIC no finite or no unique answer;
  *          ERR_TOO_LARGE; ERR_NO_MEMORY; whatever a callback reports.
@@ -50,6 +55,11 @@ struct ridge_options {
      * single one may be 0, ERR_NUMERIC if the rows then leave beta undetermined. */
     const double *penalties;
     size_t penalty_count;
+
+    /* Fills p (cols, cols) with P, symmetric and positive definite; the diagonal gets 1e-8 times its
+     * mean on top, so that P may be singular to rounding. NULL: the identity. */
+    bool (*metric)(void *ctx, double *p, struct error *err);
+    void *metric_ctx;
 
     /* Compute leave-one-out figures for a single penalty too; several always have them. Costs the
      * second pass. */
@@ -94,6 +104,23 @@ struct ridge {
  * rows. Constant columns get beta 0. */
 bool ridge_fit(const struct ridge_source *source, const struct ridge_options *options,
                struct ridge *out, struct error *err) MUST_CHECK;
+
+/* Where ridge_gradient puts what it finds; the arrays are the callee's to change. */
+struct ridge_gradient {
+    void *ctx;
+    /* Derivatives by the numbers of rows first, first + 1, ... of X: dx (rows, cols). */
+    bool (*rows)(void *ctx, uint64_t first, size_t rows, double *dx, struct error *err);
+    /* Derivatives by the numbers of P: dp (cols, cols). */
+    bool (*metric)(void *ctx, double *dp, struct error *err);
+    double error;          /* mean square of the judged rows' leave-one-out residuals */
+    double by_log_penalty; /* its derivative by log lambda */
+};
+
+/* The leave-one-out error of one penalty (options: that, a metric, judged) and its gradient, found in
+ * three passes over the rows. Needs at least as many rows as columns and a metric; rows that do not
+ * determine themselves only (ERR_NUMERIC). */
+bool ridge_gradient(const struct ridge_source *source, const struct ridge_options *options,
+                    struct ridge_gradient *out, struct error *err) MUST_CHECK;
 
 /* Releases what ridge_fit allocated and zeroes *r. */
 void ridge_clear(struct ridge *r);

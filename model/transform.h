@@ -39,6 +39,11 @@ void transform_learn(struct transform *t, size_t cols, uint64_t seen, const doub
 bool transform_finish(struct transform *t, size_t cols, uint64_t rows,
                       struct error *err) MUST_CHECK;
 
+/* Chooses for the kernel model: t, learned from all rows, becomes a log if that un-skews `sorted` (rows
+ * values of the column, ascending, at least one), the log's mean and deviation being those of `sorted`,
+ * and it clips to the training range with a margin of a twentieth on both sides. */
+void transform_choose(struct transform *t, const double *sorted, size_t rows);
+
 /* True if every number is finite, min <= max, scale is a normal positive number, and a log is clipped to
  * where it is defined. */
 bool transform_is_valid(const struct transform *t) MUST_CHECK;

@@ -1,4 +1,4 @@
-/* A call goes through stages: decode, predict, keep (feedback: in the journal), encode. Cheap requests run
+/* A call goes through stages: decode, predict, encode (feedback: keep in the journal). Cheap requests run
  * them inside the first api_step; dear ones hand each stage out as a job. Whatever goes wrong ends in call->error, and
  * answer_error is the only place that turns it into a status and a body. */
 #define _GNU_SOURCE /* getrandom, fopencookie */
@@ -451,6 +451,12 @@ static size_t charge_per_byte(const struct api_call *call)
 
 bool api_charge(struct api_call *call, size_t bytes)
 {
+    size_t budget = call->api->config.memory_budget_bytes;
+    if (call->charged + bytes > budget)
+        return error_set(&call->error, ERR_TOO_LARGE,
+                         "memory: expected a request that takes at most %zu bytes, got one that "
+                         "takes %zu",
+                         budget, call->charged + bytes);
     if (!api_take_memory(call->api, bytes))
         return error_set(&call->error, ERR_OVERLOADED,
                          "memory: expected room for a body of %zu bytes, "
@@ -530,10 +536,6 @@ static void run_encode(struct api_call *call, size_t block)
     struct span body;
     size_t rows = call->input.rows;
     (void)block;
-    if (call->route == ROUTE_FEEDBACK) {
-        feedback_run_encode(call);
-        return;
-    }
     if (call->attributions != NULL
             ? v1_encode_explanations(call->explainer, call->y, call->attributions, rows,
                                      call->arena, &body, &call->error)
@@ -707,7 +709,7 @@ enum api_step api_step(struct api_call *call, struct job *next)
             next->call = NULL;
             if (feedback_keep(call))
                 return API_DURABLE;
-            call->stage = call->error.code != ERR_NONE ? STAGE_FINISHED : STAGE_ENCODING;
+            call->stage = STAGE_FINISHED;
             continue;
         }
         describe(call, next);

@@ -5,7 +5,8 @@
 
 enum {
     ITEMS_MAX = 10000,
-    ITEM_BYTES = 1024, /* of memory per item, beside its features: truth, journal row, line */
+    ITEM_BYTES = 1024,  /* of memory per item, beside its features: truth, journal row, line */
+    FEATURE_BYTES = 80, /* of memory per feature of an item: the number, and its place in a line */
 };
 
 /* ---- decoding ---- */
@@ -26,7 +27,7 @@ static bool decode_instances(struct api_call *call, size_t targets)
 static bool make_truths(struct api_call *call, const struct feedback *body)
 {
     size_t features = model_feature_count(call->served->model);
-    if (!api_charge(call, body->count * (ITEM_BYTES + features * sizeof(double))))
+    if (!api_charge(call, body->count * (ITEM_BYTES + features * FEATURE_BYTES)))
         return false;
     call->truths = arena_array(call->arena, body->count, sizeof *call->truths);
     double *x = arena_array(call->arena, body->count * features, sizeof *x);
@@ -78,17 +79,32 @@ static void on_done(struct journal_ticket *ticket, bool durable)
     wake(ctx);
 }
 
+/* Made before anything is kept: what was kept must not fail to be answered. */
+static bool make_answer(struct api_call *call)
+{
+    enum feedback_outcome *outcomes = arena_array(call->arena, call->truth_count, sizeof *outcomes);
+    if (outcomes == NULL)
+        return error_set(&call->error, ERR_NO_MEMORY, "out of memory");
+    for (size_t i = 0; i < call->truth_count; i++)
+        outcomes[i] = call->truths[i].outcome;
+    return feedback_encode(outcomes, call->y, call->truth_count, call->arena, &call->answer,
+                           &call->error);
+}
+
 static bool begin_keeping(struct api_call *call)
 {
     const struct api_config *config = &call->api->config;
     bool waits = false;
+    if (call->y != NULL && !v1_check_predictions(call->y, call->input.rows, &call->error))
+        return false;
     find_predictions(call);
     call->wall_ns = api_wall_ns();
     call->ticket.done = on_done;
     atomic_store(&call->keeping, KEEPING_WAITS);
     served_pin(call->served);
     call->pinned = true;
-    if (!monitor_append(config->monitor, call->truths, call->truth_count, call->wall_ns,
+    if (!make_answer(call) ||
+        !monitor_append(config->monitor, call->truths, call->truth_count, call->wall_ns,
                         call->arena, config->feedback_durable ? &call->ticket : NULL, &waits,
                         &call->error))
         atomic_store(&call->keeping, KEEPING_FAILED);
@@ -104,27 +120,15 @@ bool feedback_keep(struct api_call *call)
     bool kept = atomic_load(&call->keeping) == KEEPING_DONE;
     monitor_settle(call->api->config.monitor, call->served, call->shard, call->truths,
                    call->truth_count, call->wall_ns, kept);
-    if (!kept && call->error.code == ERR_NONE)
+    if (kept)
+        api_answer_json(call, 200, call->answer);
+    else if (call->error.code == ERR_NONE)
         (void)error_set(&call->error, ERR_NOT_READY,
                         "feedback: could not be made durable; nothing was kept, try again");
     return false;
 }
 
-/* ---- answers ---- */
-
-void feedback_run_encode(struct api_call *call)
-{
-    struct span body;
-    enum feedback_outcome *outcomes = arena_array(call->arena, call->truth_count, sizeof *outcomes);
-    if (outcomes == NULL) {
-        (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
-        return;
-    }
-    for (size_t i = 0; i < call->truth_count; i++)
-        outcomes[i] = call->truths[i].outcome;
-    if (feedback_encode(outcomes, call->y, call->truth_count, call->arena, &body, &call->error))
-        api_answer_json(call, 200, body);
-}
+/* ---- the journal as an answer ---- */
 
 static int hex_digit(char c)
 {
@@ -161,6 +165,10 @@ static bool read_since(struct api_call *call, struct span *since)
         p += 2;
     }
     *since = (struct span){to, (size_t)(out - to)};
+    for (size_t i = 0; i < since->n; i++)
+        if (to[i] <= ' ' || to[i] > '~')
+            return error_set(&call->error, ERR_INVALID,
+                             "since: expected printable ASCII without blanks");
     return true;
 }
 

@@ -56,6 +56,7 @@ struct api_call {
     struct truth *truths; /* (truth_count) */
     size_t truth_count;
     uint64_t wall_ns;
+    struct span answer; /* if they are kept */
     struct journal_ticket ticket;
     _Atomic(enum keeping) keeping;
     void (*wake)(void *ctx);
@@ -74,11 +75,10 @@ void api_answer_json(struct api_call *call, int status, struct span body);
 
 /* ---- api_feedback.c ---- */
 
-/* The stages of POST :feedback: as run_decode; on the owning thread, true: the journal is waited for; as
- * run_encode. */
+/* The stages of POST :feedback: as run_decode; on the owning thread, true: the journal is waited for, false:
+ * there is an answer or an error. */
 void feedback_run_decode(struct api_call *call);
 bool feedback_keep(struct api_call *call);
-void feedback_run_encode(struct api_call *call);
 
 /* GET :feedback */
 void feedback_answer_journal(struct api_call *call);

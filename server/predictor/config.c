@@ -242,7 +242,10 @@ bool config_read(struct config *config, int argc, char *const *argv, struct erro
             note_unknown(config, argv[i]);
         } /* else the value of an option nobody knows */
     }
-    return true;
+    return config->quality_min_samples <= config->quality_window ||
+           error_set(err, ERR_INVALID,
+                     "--quality_min_samples: expected at most --quality_window (%zu), got %zu",
+                     config->quality_window, config->quality_min_samples);
 }
 
 void config_help(FILE *out)

@@ -77,14 +77,9 @@ static void publish(void *ctx)
 {
     struct ridged *r = ctx;
     struct timespec wall, monotonic;
-    struct served *served = registry_pin(r->registry);
     (void)clock_gettime(CLOCK_REALTIME, &wall);
     (void)clock_gettime(CLOCK_MONOTONIC, &monotonic);
-    if (served != NULL)
-        observed_publish(served->observed, nanoseconds(&monotonic), nanoseconds(&wall),
-                         telemetry_quality(served->telemetry));
-    served_unpin(served);
-    monitor_publish(r->monitor);
+    monitor_publish(r->monitor, nanoseconds(&monotonic), nanoseconds(&wall));
 }
 
 static bool make_metrics(struct ridged *r, struct error *err)
@@ -119,6 +114,7 @@ static bool make_monitor(struct ridged *r, struct error *err)
         .name = r->config.feedback_name != NULL ? r->config.feedback_name : r->host_name,
         .file_bytes = r->config.feedback_file_bytes,
         .total_bytes = r->config.feedback_total_bytes,
+        .registry = r->registry,
         .telemetry = r->telemetry,
         .log = r->log};
     const char *token_file = r->config.feedback_token_file;
@@ -208,8 +204,6 @@ static void reload_model(struct ridged *r)
     struct error err = {0};
     bool swapped, ok = registry_load(r->registry, &swapped, &err);
     telemetry_reload(r->telemetry, ok);
-    if (swapped)
-        monitor_note(r->monitor, registry_current(r->registry));
     if (ok)
         log_model(r, swapped);
     else
@@ -303,6 +297,7 @@ static int run(struct ridged *r)
     (void)sigaddset(&signals, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of write(2) */
     /* Left alone malloc learns to keep what was freed, up to 64 MB for each thread beyond the budget. */
     (void)mallopt(M_MMAP_THRESHOLD, RETURNED_BYTES);
     r->log = log_start(STDERR_FILENO, r->config.log_level, &err);

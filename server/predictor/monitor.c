@@ -1,5 +1,5 @@
-/* A model is known by the number the registry gave it; the last few numbers are kept with their version's
- * name, so that a true value for a version that has just been replaced is still journaled. */
+/* A model is known by the number the registry gave it, which also tells its version's name for a while: a
+ * true value for a version that has just been replaced is still journaled. */
 #define _GNU_SOURCE /* getrandom */
 #include "server/predictor/monitor.h"
 
@@ -7,26 +7,20 @@
 #include "server/predictor/journal_reader.h"
 #include "server/predictor/observed.h"
 
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-enum { VERSIONS = 16, PIECE_BYTES = 64 * 1024 };
-
-struct version {
-    uint64_t number;
-    char name[SERVED_NAME_MAX + 1];
-};
+enum { PIECE_BYTES = 64 * 1024 };
 
 struct monitor {
     struct monitor_config config;
     size_t features;
     struct ids *ids;                   /* NULL: none are kept */
     _Atomic(struct journal *) journal; /* NULL: there is none (yet, for a scrape at start) */
-    pthread_mutex_t lock;
-    struct version versions[VERSIONS]; /* under lock; by number % VERSIONS */
+    atomic_uint streams;               /* open */
 };
 
 struct monitor *monitor_new(const struct monitor_config *config, struct error *err)
@@ -37,7 +31,6 @@ struct monitor *monitor_new(const struct monitor_config *config, struct error *e
         return NULL;
     }
     m->config = *config;
-    (void)pthread_mutex_init(&m->lock, NULL);
     return m;
 }
 
@@ -47,33 +40,7 @@ void monitor_free(struct monitor *m)
         return;
     journal_stop(m->journal);
     ids_free(m->ids);
-    (void)pthread_mutex_destroy(&m->lock);
     free(m);
-}
-
-bool monitor_has_journal(const struct monitor *m)
-{
-    return m->journal != NULL;
-}
-
-void monitor_note(struct monitor *m, const struct served *served)
-{
-    (void)pthread_mutex_lock(&m->lock);
-    struct version *version = &m->versions[served->number % VERSIONS];
-    version->number = served->number;
-    (void)snprintf(version->name, sizeof version->name, "%s", model_version(served->model));
-    (void)pthread_mutex_unlock(&m->lock);
-}
-
-/* The name of that model's version, copied; false when it has been forgotten. */
-static bool version_name(struct monitor *m, uint64_t number, char name[SERVED_NAME_MAX + 1])
-{
-    (void)pthread_mutex_lock(&m->lock);
-    const struct version *version = &m->versions[number % VERSIONS];
-    bool known = version->number == number && version->name[0] != '\0';
-    memcpy(name, version->name, sizeof version->name);
-    (void)pthread_mutex_unlock(&m->lock);
-    return known;
 }
 
 /* ---- opening ---- */
@@ -154,7 +121,6 @@ static bool replay(struct monitor *m, const struct served *served, struct error 
 bool monitor_open(struct monitor *m, const struct served *served, struct error *err)
 {
     m->features = model_feature_count(served->model);
-    monitor_note(m, served);
     if (!make_ids(m, err))
         return false;
     if (m->config.folder == NULL || (open_journal(m, served->model, err) && replay(m, served, err)))
@@ -163,9 +129,14 @@ bool monitor_open(struct monitor *m, const struct served *served, struct error *
     return false;
 }
 
-void monitor_publish(struct monitor *m)
+void monitor_publish(struct monitor *m, uint64_t monotonic_ns, uint64_t wall_ns)
 {
     struct journal_stats stats;
+    struct served *served = registry_pin(m->config.registry);
+    if (served != NULL)
+        observed_publish(served->observed, monotonic_ns, wall_ns,
+                         telemetry_quality(served->telemetry));
+    served_unpin(served);
     if (m->journal == NULL)
         return;
     journal_stats(m->journal, &stats);
@@ -184,11 +155,15 @@ void monitor_remember(struct monitor *m, const struct served *served, struct spa
 
 /* ---- true values ---- */
 
-static enum feedback_outcome outcome_of(enum ids_answer answer, bool same_model)
+static enum feedback_outcome outcome_of(struct monitor *m, enum ids_answer answer, uint64_t number,
+                                        const struct served *served)
 {
+    char version[SERVED_NAME_MAX + 1];
     switch (answer) {
     case IDS_FOUND:
-        return same_model ? FEEDBACK_ACCEPTED : FEEDBACK_OTHER_VERSION;
+        return number == served->number                                ? FEEDBACK_ACCEPTED
+               : registry_version(m->config.registry, number, version) ? FEEDBACK_OTHER_VERSION
+                                                                       : FEEDBACK_LATE;
     case IDS_DUPLICATE:
         return FEEDBACK_DUPLICATE;
     case IDS_LATE:
@@ -212,7 +187,7 @@ void monitor_claim(struct monitor *m, const struct served *served, struct truth 
         t->prediction = found.prediction;
         t->model = found.version;
         t->number = found.number;
-        t->outcome = outcome_of(answer, found.version == served->number);
+        t->outcome = outcome_of(m, answer, found.version, served);
     }
 }
 
@@ -247,7 +222,7 @@ bool monitor_append(struct monitor *m, const struct truth *truths, size_t count,
         return error_set(err, ERR_NO_MEMORY, "out of memory");
     for (size_t i = 0; i < count; i++) {
         const struct truth *t = &truths[i];
-        if (!is_kept(t) || !version_name(m, t->model, texts[rows].version))
+        if (!is_kept(t) || !registry_version(m->config.registry, t->model, texts[rows].version))
             continue;
         lines[rows] = (struct journal_row){.time_ns = wall_ns,
                                            .id = id_text(t, texts[rows].id),
@@ -285,8 +260,10 @@ void monitor_settle(struct monitor *m, const struct served *served, unsigned sha
 
 struct journal_stream {
     struct response_stream stream;
+    struct monitor *monitor;
     struct journal_reader *reader;
     struct span pending; /* a line that did not fit any more, and at first the header */
+    bool ended;
     size_t n;
     char piece[PIECE_BYTES];
 };
@@ -297,13 +274,13 @@ static enum stream_state next_lines(struct response_stream *stream, struct span 
     struct journal_stream *s = (struct journal_stream *)(void *)stream; /* its first member */
     struct error err = {0};
     s->n = 0;
-    while (s->pending.n <= sizeof s->piece - s->n) {
-        memcpy(s->piece + s->n, s->pending.p, s->pending.n);
+    while (!s->ended && s->pending.n <= sizeof s->piece - s->n) {
+        if (s->pending.n > 0)
+            memcpy(s->piece + s->n, s->pending.p, s->pending.n);
         s->n += s->pending.n;
         if (!journal_reader_next(s->reader, &s->pending, &err))
             return STREAM_FAILED;
-        if (s->pending.n == 0)
-            break;
+        s->ended = s->pending.n == 0;
     }
     if (s->n == 0 && s->pending.n > 0) {
         *piece = s->pending;
@@ -318,6 +295,7 @@ static void end_lines(struct response_stream *stream)
 {
     struct journal_stream *s = (struct journal_stream *)(void *)stream;
     journal_reader_free(s->reader);
+    atomic_fetch_sub(&s->monitor->streams, 1);
     free(s);
 }
 
@@ -327,12 +305,18 @@ struct response_stream *monitor_stream(struct monitor *m, struct span since, str
         (void)error_set(err, ERR_UNSUPPORTED, "feedback: no journal is kept; see --feedback_dir");
         return NULL;
     }
-    struct journal_stream *s = malloc(sizeof *s);
-    if (s == NULL) {
-        (void)error_set(err, ERR_NO_MEMORY, "out of memory");
+    struct journal_stream *s = NULL;
+    bool room = atomic_fetch_add(&m->streams, 1) < MONITOR_STREAMS_MAX;
+    if (!room || (s = calloc(1, sizeof *s)) == NULL) {
+        atomic_fetch_sub(&m->streams, 1);
+        (void)(room ? error_set(err, ERR_NO_MEMORY, "out of memory")
+                    : error_set(err, ERR_OVERLOADED,
+                                "feedback: expected at most %d readers of the journal at once",
+                                MONITOR_STREAMS_MAX));
         return NULL;
     }
     s->stream = (struct response_stream){next_lines, end_lines};
+    s->monitor = m;
     s->pending = journal_header_line(m->journal);
     s->reader = journal_reader_new(m->journal, err);
     if (s->reader != NULL && (since.n == 0 || journal_reader_since(s->reader, since, err)))

@@ -6,8 +6,8 @@
  *          The journal's rows rebuild the window when the program starts again.
  * Does not: decode or encode bodies, or decide when an answer may be given.
  * Threads: monitor_remember, monitor_claim, monitor_append, monitor_settle, monitor_stream: any.
- *          monitor_new, monitor_open, monitor_note, monitor_free: the loader, monitor_free after all
- *          others.
+ *          monitor_new, monitor_open, monitor_free: the loader, monitor_free after all others.
+ *          monitor_publish: one at a time.
  * Memory:  that of ids.h and journal.h. Released with monitor_free.
  * Errors:  those of journal.h.
  */
@@ -22,7 +22,10 @@
 
 struct monitor;
 
-enum { MONITOR_REQUEST_ROWS_MAX = 256 }; /* rows of a request that are kept by id */
+enum {
+    MONITOR_REQUEST_ROWS_MAX = 256, /* rows of a request that are kept by id */
+    MONITOR_STREAMS_MAX = 16,       /* readers of the journal at once */
+};
 
 struct monitor_config {
     unsigned shards;        /* threads that will ask */
@@ -31,6 +34,7 @@ struct monitor_config {
     const char *folder;     /* of the journal; NULL: none */
     const char *name;       /* of this pod, for the journal's files */
     uint64_t file_bytes, total_bytes;
+    struct registry *registry;
     struct telemetry *telemetry;
     struct log *log; /* may be NULL */
 };
@@ -43,13 +47,9 @@ void monitor_free(struct monitor *monitor); /* NULL is allowed */
 bool monitor_open(struct monitor *monitor, const struct served *served,
                   struct error *err) MUST_CHECK;
 
-/* A further version is served. */
-void monitor_note(struct monitor *monitor, const struct served *served);
-
-bool monitor_has_journal(const struct monitor *monitor);
-
-/* Sets the journal's metrics. */
-void monitor_publish(struct monitor *monitor);
+/* Sets the metrics that are measured rather than counted, of the served model and the journal, as of now.
+ * From metrics_on_scrape. */
+void monitor_publish(struct monitor *monitor, uint64_t monotonic_ns, uint64_t wall_ns);
 
 /* ---- predictions ---- */
 
@@ -75,7 +75,7 @@ void monitor_claim(struct monitor *monitor, const struct served *served, struct 
                    size_t count);
 
 /* Hands those with a prediction to the journal. *waits tells whether ticket->done will be called; it is
- * not where there is no journal, or nothing to write, or ticket is NULL. */
+ * not on failure, nor where there is no journal, or nothing to write, or ticket is NULL. */
 bool monitor_append(struct monitor *monitor, const struct truth *truths, size_t count,
                     uint64_t wall_ns, struct arena *arena, struct journal_ticket *ticket,
                     bool *waits, struct error *err) MUST_CHECK;
@@ -85,7 +85,8 @@ void monitor_settle(struct monitor *monitor, const struct served *served, unsign
                     const struct truth *truths, size_t count, uint64_t wall_ns, bool kept);
 
 /* The journal's durable rows as CSV with their header, behind the row with the id `since` (n 0: all).
- * ERR_UNSUPPORTED without a journal, ERR_NOT_FOUND no such row. */
+ * ERR_UNSUPPORTED without a journal, ERR_NOT_FOUND no such row, ERR_OVERLOADED MONITOR_STREAMS_MAX are
+ * being read. */
 struct response_stream *monitor_stream(struct monitor *monitor, struct span since,
                                        struct error *err) MUST_CHECK;
 

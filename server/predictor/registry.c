@@ -28,13 +28,19 @@ struct stamp {
     struct timespec modified;
 };
 
+struct version {
+    uint64_t number;
+    char name[SERVED_NAME_MAX + 1];
+};
+
 struct registry {
     struct telemetry *telemetry;
     const char *path, *name;
     struct observed_config observed;
     struct stamp tried; /* by the last registry_load */
     pthread_mutex_t lock;
-    struct served *current; /* under lock */
+    struct served *current;                     /* under lock, as are: */
+    struct version versions[REGISTRY_VERSIONS]; /* by number % REGISTRY_VERSIONS */
     _Atomic uint64_t generation;
     struct view views[];
 };
@@ -132,6 +138,17 @@ struct served *registry_find(struct registry *registry, unsigned shard, struct s
 struct served *registry_at(struct registry *registry, unsigned shard, size_t i)
 {
     return i == 0 ? view(registry, shard) : NULL;
+}
+
+bool registry_version(struct registry *registry, uint64_t number, char name[SERVED_NAME_MAX + 1])
+{
+    (void)pthread_mutex_lock(&registry->lock);
+    const struct version *version = &registry->versions[number % REGISTRY_VERSIONS];
+    bool known = version->number == number && number > 0;
+    if (known)
+        memcpy(name, version->name, sizeof version->name);
+    (void)pthread_mutex_unlock(&registry->lock);
+    return known;
 }
 
 /* ---- which file ---- */
@@ -251,6 +268,9 @@ static void publish(struct registry *registry, struct served *served)
 {
     (void)pthread_mutex_lock(&registry->lock);
     struct served *old = registry->current;
+    struct version *version = &registry->versions[served->number % REGISTRY_VERSIONS];
+    version->number = served->number;
+    (void)snprintf(version->name, sizeof version->name, "%s", model_version(served->model));
     registry->current = served;
     (void)atomic_fetch_add_explicit(&registry->generation, 1, memory_order_release);
     (void)pthread_mutex_unlock(&registry->lock);

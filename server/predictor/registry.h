@@ -6,7 +6,7 @@
  *          that is shared. The last who holds an old model frees it.
  * Does not: predict, count, or decide when to reload.
  * Threads: registry_load, registry_changed: the loader (main). registry_find, registry_at: the thread
- *          that owns the shard. served_*: any.
+ *          that owns the shard. registry_version, registry_pin, served_*: any.
  * Memory:  the registry owns models and series. A struct served is valid until its shard asks again,
  *          or for as long as it is pinned.
  * Errors:  registry_load: those of model_load_path, with the path named; what was served before is
@@ -26,7 +26,10 @@
 
 struct registry;
 
-enum { SERVED_NAME_MAX = 255 };
+enum {
+    SERVED_NAME_MAX = 255,
+    REGISTRY_VERSIONS = 16, /* whose names are kept */
+};
 
 struct served {
     char name[SERVED_NAME_MAX + 1]; /* in the URL */
@@ -65,6 +68,11 @@ struct served *registry_find(struct registry *registry, unsigned shard, struct s
 
 /* The i-th served model, or NULL past the end. */
 struct served *registry_at(struct registry *registry, unsigned shard, size_t i);
+
+/* Copies the name of the version that the served model of that number is or was; false when it has been
+ * forgotten, as all but the last REGISTRY_VERSIONS are. */
+bool registry_version(struct registry *registry, uint64_t number,
+                      char name[SERVED_NAME_MAX + 1]) MUST_CHECK;
 
 /* The model's explainer, made by the first who asks; later ones wait for it. As long-lived as served.
  * ERR_UNSUPPORTED where the model cannot explain, ERR_NO_MEMORY. */

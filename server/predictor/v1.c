@@ -688,6 +688,11 @@ static bool check_finite(const double *values, size_t rows, size_t n, const char
     return true;
 }
 
+bool v1_check_predictions(const double *y, size_t rows, struct error *err)
+{
+    return check_finite(y, rows, 1, "prediction", err);
+}
+
 static bool put_intervals(struct json_writer *w, const double *y, const double *half, size_t rows,
                           struct error *err)
 {
@@ -708,7 +713,7 @@ bool v1_encode(const double *y, const double *half, size_t rows, struct arena *a
                struct span *out, struct error *err)
 {
     struct json_writer w;
-    if (!check_finite(y, rows, 1, "prediction", err))
+    if (!v1_check_predictions(y, rows, err))
         return false;
     json_writer_init(&w, arena);
     json_begin_object(&w);
@@ -744,7 +749,7 @@ bool v1_encode_explanations(const struct explainer *explainer, const double *y,
 {
     struct json_writer w;
     size_t players = explainer_player_count(explainer);
-    if (!check_finite(y, rows, 1, "prediction", err) ||
+    if (!v1_check_predictions(y, rows, err) ||
         !check_finite(attributions, rows, players, "attribution", err))
         return false;
     json_writer_init(&w, arena);

@@ -35,6 +35,9 @@ struct v1_request {
 bool v1_decode(struct span body, const struct model *model, size_t max_rows, struct arena *arena,
                struct v1_request *out, struct error *err) MUST_CHECK;
 
+/* ERR_INVALID names the first row whose prediction is not finite. */
+bool v1_check_predictions(const double *y, size_t rows, struct error *err) MUST_CHECK;
+
 /* {"predictions":[...]}; y(rows). With half(rows), which may be NULL, also "intervals":[[y - half,
  * y + half],...]. ERR_INVALID names the first row whose prediction or interval is not finite. */
 bool v1_encode(const double *y, const double *half, size_t rows, struct arena *arena,

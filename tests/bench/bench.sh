@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Single-row predictions beside nginx `return 200` with a body of the same size: one worker on core 0,
 # the load generator with 32 keep-alive connections on core 1, alternating rounds in one run, medians
-# and ratios; nginx against a second nginx tells the noise. Then start-up time and resident memory. Behind
-# each figure stands what is expected of it; a median that misses that by more than the noise is a bug.
-# Traffic goes to loopback only. ROUNDS and SECONDS_PER_ROUND change the length.
+# and ratios; nginx against a second nginx tells the noise. Then start-up time and resident memory, and what
+# it costs to watch what is predicted: the server beside the same one whose drift, expected errors and ids are
+# left out (unobserved.c). Behind each figure stands what is expected of it; a median that misses that by more
+# than the noise is a bug. Traffic goes to loopback only. ROUNDS and SECONDS_PER_ROUND change the length, MODEL
+# the model.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 rounds=${ROUNDS:-7}
 duration=${SECONDS_PER_ROUND:-2}
-ticks=$(getconf CLK_TCK)
+model=${MODEL:-model/california-housing.json}
 folder=$(mktemp -d)
 pids=()
 cleanup() {
@@ -53,19 +55,30 @@ CONF
     pgrep -P $! >"$home/worker"
 }
 
-cpu_ticks() { # pid: user + system
-    awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/$1/stat"
+declare -A port server
+start_ridged() { # name program: sets port[name] and server[name]
+    port[$1]=$(free_port)
+    taskset -c 0 "$2" --model_dir "$model" --host 127.0.0.1 --workers 1 --http_port "${port[$1]}" \
+        --metrics_port "$(free_port)" --drain_delay 0 2>"$folder/$1.log" &
+    server[$1]=$!
+    pids+=($!)
+    wait_for "http://127.0.0.1:${port[$1]}/readyz"
 }
 
-measure() { # name port path pid: appends "requests/s cpu_us p50 p99" to a file
+cpu_ns() { # pid: of all its threads
+    cat "/proc/$1/task"/*/schedstat | awk '{ sum += $1 } END { printf "%.0f\n", sum }'
+}
+
+measure() { # name port path pid [connections [rows]]: appends "requests/s cpu_us p50 p99" to a file
     local before after output
-    before=$(cpu_ticks "$4")
-    output=$(taskset -c 1 wrk -t1 -c32 -d"$duration" --latency -s tests/bench/predict.lua "http://127.0.0.1:$2$3")
-    after=$(cpu_ticks "$4")
-    echo "$output" | awk -v t=$((after - before)) -v hz="$ticks" '
+    before=$(cpu_ns "$4")
+    output=$(ROWS=${6:-1} taskset -c 1 wrk -t1 -c"${5:-32}" -d"$duration" --latency -s tests/bench/predict.lua \
+        "http://127.0.0.1:$2$3")
+    after=$(cpu_ns "$4")
+    echo "$output" | awk -v ns=$((after - before)) '
         /requests in/ { requests = $1 } /Requests\/sec/ { rate = $2 } / 50%/ { p50 = $2 } / 99%/ { p99 = $2 }
         /Non-2xx|Socket errors/ { bad = 1; print "bench: " $0 >"/dev/stderr" }
-        END { if (bad || requests == 0) exit 1; printf "%.0f %.3f %s %s\n", rate, t * 1e6 / hz / requests, p50, p99 }' >>"$folder/$1"
+        END { if (bad || requests == 0) exit 1; printf "%.0f %.3f %s %s\n", rate, ns / 1e3 / requests, p50, p99 }' >>"$folder/$1"
 }
 
 median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
@@ -79,14 +92,10 @@ row() { # name
         "$(column "$1" 4 | sort -h | sed -n "$(((rounds + 1) / 2))p")"
 }
 
-http_port=$(free_port) metrics_port=$(free_port) nginx_port=$(free_port) noise_port=$(free_port)
-taskset -c 0 build/ridged --model_dir model/california-housing.json --host 127.0.0.1 --workers 1 \
-    --http_port "$http_port" --metrics_port "$metrics_port" --drain_delay 0 2>"$folder/ridged.log" &
-ridged=$!
-pids+=("$ridged")
-wait_for "http://127.0.0.1:$http_port/readyz"
+nginx_port=$(free_port) noise_port=$(free_port)
+start_ridged ridged build/ridged
 path=/v1/models/california-housing:predict
-answer=$(curl -s "http://127.0.0.1:$http_port$path" -d '{"instances":[[8.3252,41.0,6.984,1.0238,322.0,2.5556,37.88,-122.23]]}')
+answer=$(curl -s "http://127.0.0.1:${port[ridged]}$path" -d '{"instances":[[8.3252,41.0,6.984,1.0238,322.0,2.5556,37.88,-122.23]]}')
 start_nginx "$nginx_port" "$answer"
 start_nginx "$noise_port" "$answer"
 nginx=$(cat "$folder/nginx-$nginx_port/worker") noise=$(cat "$folder/nginx-$noise_port/worker")
@@ -94,7 +103,7 @@ nginx=$(cat "$folder/nginx-$nginx_port/worker") noise=$(cat "$folder/nginx-$nois
 echo "single-row predict, 32 keep-alive connections, 1 worker on core 0, wrk on core 1, $rounds rounds of ${duration}s"
 for _ in $(seq "$rounds"); do
     measure nginx "$nginx_port" / "$nginx"
-    measure ridged "$http_port" "$path" "$ridged"
+    measure ridged "${port[ridged]}" "$path" "${server[ridged]}"
     measure nginx-2 "$noise_port" / "$noise"
 done
 row nginx
@@ -105,8 +114,27 @@ printf 'ridged / nginx: %.2fx the requests (expected at least 0.90x), %.2fx the 
 printf 'nginx-2 / nginx, the noise: %.2fx, %.2fx\n' "$(ratio nginx-2 nginx 1)" "$(ratio nginx-2 nginx 2)"
 
 awk '/VmRSS/ { printf "resident memory after the load: %.1f MB (expected at most 12)\n", $2 / 1024 }' \
-    "/proc/$ridged/status"
-kill "$ridged"
-wait "$ridged" 2>/dev/null || true
+    "/proc/${server[ridged]}/status"
+
+start_ridged unobserved build/ridged_unobserved
+observe() { # rows connections
+    local name
+    for _ in $(seq "$rounds"); do
+        for name in ridged unobserved; do
+            measure "$name-$1" "${port[$name]}" "$path" "${server[$name]}" "$2" "$1"
+        done
+    done
+    printf 'watching what is predicted, %5d rows a request: %.2f us of %.2f us CPU, %+.1f %% (expected at most 3)\n' \
+        "$1" "$(paste <(column "ridged-$1" 2) <(column "unobserved-$1" 2) | awk '{ print $1 - $2 }' | median)" \
+        "$(column "ridged-$1" 2 | median)" \
+        "$(awk -v r="$(ratio "ridged-$1" "unobserved-$1" 2)" 'BEGIN { print 100 * (r - 1) }')"
+}
+observe 1 32
+observe 256 8
+observe 10000 4
+for name in ridged unobserved; do
+    kill "${server[$name]}"
+    wait "${server[$name]}" 2>/dev/null || true
+done
 
 build/bench_start build/ridged "$(free_port)"

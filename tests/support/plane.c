@@ -73,6 +73,20 @@ void plane_init(struct plane *plane)
     plane_init_with(plane, plane_model("1", 1));
 }
 
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+    (void)clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* As the program does before every exposition. */
+static void publish(void *ctx)
+{
+    const struct plane *plane = ctx;
+    monitor_publish(plane->monitor, clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_REALTIME));
+}
+
 void plane_init_with(struct plane *plane, struct model *model)
 {
     static const struct telemetry_labels labels = {"user01", "kubeflow-user01", "0", "test"};
@@ -86,20 +100,22 @@ void plane_init_with(struct plane *plane, struct model *model)
     model_free(model);
     assert_non_null(plane->metrics = metrics_new(PLANE_SHARDS + 1));
     assert_non_null(plane->telemetry = telemetry_new(plane->metrics, &labels));
+    assert_non_null(plane->registry =
+                        registry_new(plane->telemetry, plane->folder, NULL, &observed));
     const struct monitor_config monitor = {.shards = PLANE_SHARDS,
                                            .journal_shard = PLANE_SHARDS,
                                            .predictions = 100,
                                            .folder = plane->folder,
                                            .name = "plane",
+                                           .registry = plane->registry,
                                            .telemetry = plane->telemetry};
-    assert_non_null(plane->registry =
-                        registry_new(plane->telemetry, plane->folder, NULL, &observed));
     bool swapped;
     if (!registry_load(plane->registry, &swapped, &err))
         fail_msg("%s", err.message);
     assert_non_null(plane->monitor = monitor_new(&monitor, &err));
     if (!monitor_open(plane->monitor, registry_current(plane->registry), &err))
         fail_msg("%s", err.message);
+    metrics_on_scrape(plane->metrics, publish, plane);
     struct api_config config = {.registry = plane->registry,
                                 .monitor = plane->monitor,
                                 .feedback_durable = true,
@@ -137,19 +153,20 @@ static enum http_method method_of(const char *name)
 const struct response *plane_ask(struct plane *plane, enum api_surface surface, const char *method,
                                  const char *path, const struct header *headers, struct span body)
 {
-    struct timespec now;
     arena_reset(plane->arena);
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    const char *query = strchr(path, '?');
     /* The request lives in the arena, because the response may point into it. */
     struct request *request = arena_alloc(plane->arena, sizeof *request);
     assert_non_null(request);
     *request =
         (struct request){.method = method_of(method),
                          .method_name = {method, strlen(method)},
-                         .path = {path, strlen(path)},
+                         .path = {path, query != NULL ? (size_t)(query - path) : strlen(path)},
                          .headers = headers,
                          .body = body,
-                         .received_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec};
+                         .received_ns = clock_ns(CLOCK_MONOTONIC)};
+    if (query != NULL)
+        request->query = (struct span){query + 1, strlen(query + 1)};
     while (headers != NULL && headers[request->header_count].name.n > 0)
         request->header_count++;
     return api_handle(plane->api, surface, request, plane->arena, 0);

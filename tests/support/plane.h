@@ -32,7 +32,8 @@ struct model *plane_model_bare(void);
 /* The first as an artifact. */
 void plane_save(const char *path, const char *version, double intercept);
 
-/* One request through the whole door on the given surface; the arena is reset before. headers is
+/* One request through the whole door on the given surface; the arena is reset before. Behind a ? in the path
+ * stands the query. headers is
  * terminated by an empty name and may be NULL. */
 const struct response *plane_ask(struct plane *plane, enum api_surface surface, const char *method,
                                  const char *path, const struct header *headers, struct span body);

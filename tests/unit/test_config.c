@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const char *const environment[] = {"INFERENCE_SERVICE_NAME", "USER_ID", "POD_NAMESPACE",
-                                          "KSERVE_LOGLEVEL"};
+                                          "KSERVE_LOGLEVEL", "POD_NAME"};
 
 static int clear_environment(void **state)
 {
@@ -75,6 +75,18 @@ static void a_flag_beats_the_environment_and_that_the_default(void **state)
     assert_string_equal(config.user_id, "user02");
     assert_string_equal(config.space, "");
     assert_int_equal(config.log_level, LOG_ERROR);
+}
+
+static void figures_that_could_never_be_live_are_refused(void **state)
+{
+    (void)state;
+    struct config config;
+    struct error err = {0};
+    READ("--quality_window=200");
+    READ("--quality_window=100", "--quality_min_samples=100");
+    assert_false(read_line(&config, &err, (const char *const[]){"--quality_window=199", NULL}));
+    assert_string_equal(err.message,
+                        "--quality_min_samples: expected at most --quality_window (199), got 200");
 }
 
 static void unknown_options_are_noted_once_and_skipped_with_their_value(void **state)
@@ -194,6 +206,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(both_spellings_work_and_the_last_wins, clear_environment),
     cmocka_unit_test_setup_teardown(a_flag_beats_the_environment_and_that_the_default,
                                     clear_environment, clear_environment),
+    cmocka_unit_test_setup(figures_that_could_never_be_live_are_refused, clear_environment),
     cmocka_unit_test(unknown_options_are_noted_once_and_skipped_with_their_value),
     cmocka_unit_test(options_are_not_abbreviated),
     cmocka_unit_test(more_unknown_options_than_are_kept_do_no_harm),

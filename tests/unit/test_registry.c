@@ -247,6 +247,30 @@ static void another_artifact_of_the_same_version_keeps_the_gauges(void **state)
     close_house(&h);
 }
 
+static void the_versions_of_late_are_known_by_their_numbers(void **state)
+{
+    (void)state;
+    struct house h;
+    char version[16], found[SERVED_NAME_MAX + 1] = "";
+    open_house(&h, NULL);
+    assert_false(registry_version(h.registry, 0, found));
+    assert_false(registry_version(h.registry, 1, found));
+    for (int i = 1; i <= REGISTRY_VERSIONS + 2; i++) {
+        (void)snprintf(version, sizeof version, "v%d", i);
+        save(&h, "model.json", version, i);
+        load(&h, true);
+        assert_int_equal(registry_current(h.registry)->number, i);
+    }
+    for (unsigned i = 0; i <= REGISTRY_VERSIONS + 3; i++) {
+        bool kept = i > 2 && i <= REGISTRY_VERSIONS + 2;
+        assert_int_equal(registry_version(h.registry, i, found), kept);
+        (void)snprintf(version, sizeof version, "v%u", i);
+        if (kept)
+            assert_string_equal(found, version);
+    }
+    close_house(&h);
+}
+
 static void a_pinned_model_outlives_its_replacement(void **state)
 {
     (void)state;
@@ -332,6 +356,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_name_that_no_url_can_hold_is_refused),
     cmocka_unit_test(gauges_leave_with_the_old_version_and_counters_stay),
     cmocka_unit_test(another_artifact_of_the_same_version_keeps_the_gauges),
+    cmocka_unit_test(the_versions_of_late_are_known_by_their_numbers),
     cmocka_unit_test(a_pinned_model_outlives_its_replacement),
     cmocka_unit_test(replacing_under_load_mixes_and_loses_nothing),
 };
