@@ -47,7 +47,7 @@ struct training {
     struct dataset *ds;
     size_t features;
     const char **names;         /* (features + 1), the target last */
-    struct transform *learnt;   /* (features), for the linear map */
+    struct transform *learnt;   /* (features + 1), for the linear map; the target's last */
     struct transform *shaped;   /* (features), for the kernel map */
     double *block;              /* (MODEL_BLOCK_ROWS, features + 1) */
     double *u;                  /* (features): a transformed row */
@@ -144,18 +144,6 @@ static bool choose_columns(struct training *t, struct error *err)
 
 /* ---- rows ---- */
 
-/* Moves the features of the block's rows together, into x, and the target into y. x may be the block
- * itself. */
-static void split(const double *block, size_t features, size_t rows, double *x, double *y)
-{
-    for (size_t i = 0; i < rows; i++, block += features + 1, x += features) {
-        double target = block[features];
-        memmove(x, block, features * sizeof *x);
-        if (y != NULL)
-            y[i] = target;
-    }
-}
-
 /* The first pass: ranges, means and the sample. */
 static bool learn_rows(struct training *t, struct error *err)
 {
@@ -165,13 +153,13 @@ static bool learn_rows(struct training *t, struct error *err)
         if (!dataset_read(t->ds, MODEL_BLOCK_ROWS, t->block, &rows, err))
             return false;
         sample_add(&t->sample, t->block, rows);
-        split(t->block, t->features, rows, t->block, NULL);
-        transform_learn(t->learnt, t->features, t->rows, t->block, rows);
+        transform_learn(t->learnt, t->features + 1, t->rows, t->block, rows);
         t->rows += rows;
     }
     if (t->rows == 0)
         return error_set(err, ERR_INVALID, "expected at least one row to train on");
-    return sample_finish(&t->sample, err) && transform_finish(t->learnt, t->features, t->rows, err);
+    return sample_finish(&t->sample, err) &&
+           transform_finish(t->learnt, t->features + 1, t->rows, err);
 }
 
 static bool check_end(struct training *t, struct error *err)
@@ -625,14 +613,27 @@ static struct model_figures figures_of(const struct ridge *fit)
     return (struct model_figures){f->rows, figure(f->mae), figure(f->rmse), figure(f->r2)};
 }
 
+/* The prior's share is part of what is explained, though not of what was fitted. */
+static struct model_figures figures_with_prior(const struct training *t, const struct ridge *fit)
+{
+    struct model_figures figures = figures_of(fit);
+    const struct transform *target = &t->learnt[t->features];
+    double relative = figures.rmse / target->scale;
+    if (t->options->prior != NULL && target->min < target->max)
+        figures.r2 = figure(1 - relative * relative);
+    return figures;
+}
+
 static struct model_card make_card(const struct training *t, const struct ridge *fit)
 {
     struct model_card card = {.rows = t->rows,
                               .penalty = fit->penalty,
                               .threads = ridge_threads(),
-                              .leave_one_out = figures_of(fit),
+                              .leave_one_out = figures_with_prior(t, fit),
                               .holdout = {0, NAN, NAN, NAN},
-                              .linear = figures_of(&t->linear)};
+                              .linear = {0, NAN, NAN, NAN}};
+    if (t->options->prior == NULL)
+        card.linear = figures_of(&t->linear);
     (void)snprintf(card.data_sha256, sizeof card.data_sha256, "%s", dataset_sha256(t->ds));
     (void)snprintf(card.date, sizeof card.date, "%s", t->options->date);
     ridge_kernel(card.kernel);
@@ -684,7 +685,7 @@ static bool prepare(struct training *t, struct error *err)
         return false;
     size_t cols = t->features + 1, rows = SAMPLE_NUMBERS / cols;
     size_t enough = ROWS_PER_CENTRE * centres + JUDGED_MAX;
-    t->learnt = calloc(t->features, sizeof *t->learnt);
+    t->learnt = calloc(cols, sizeof *t->learnt);
     t->shaped = calloc(t->features, sizeof *t->shaped);
     t->u = calloc(t->features, sizeof *t->u);
     t->quantiles = calloc(t->features * MODEL_QUANTILES, sizeof *t->quantiles);
