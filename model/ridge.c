@@ -711,16 +711,18 @@ bool ridge_fit(const struct ridge_source *source, const struct ridge_options *op
 
 /* ---- the gradient of the leave-one-out error ---- */
 
-/* With A = Xc'Xc + lambda P, c = A^-1 Xc'yc, r = yc - Xc c, and for a judged row h = 1/n + xc'A^-1 xc and
- * e = r / (1 - h), the error is E = mean e^2 over the judged rows. Let alpha = dE/dr and beta = dE/dh
- * (0 for rows that are not judged), B = Xc A^-1, v = B'alpha, S = B'diag(beta)B, t = Xc v. Then
+/* With A = Xc'Xc + lambda P = LL', c = A^-1 Xc'yc, r = yc - Xc c, and for a judged row h = 1/n + xc'A^-1 xc
+ * and e = r / (1 - h), the error is E = mean e^2 over the judged rows. Let alpha = dE/dr and beta = dE/dh
+ * (0 for rows that are not judged), rows q = L^-1 xc of Q, v = A^-1 Xc'alpha, t = Xc v and
+ * T = Q'diag(beta)Q. Then
  *
- *   dE/dXc = (t - alpha) c' - r v' + 2 diag(beta) B - 2 Xc S      dE/dP = lambda (v c' - S)
+ *   dE/dXc = (t - alpha) c' - r v' + 2 (diag(beta) Q - Q T) L^-1
+ *   dE/dP  = lambda (v c' - L'^-1 T L^-1)
  *
- * and dE/dX is that less its column means, 1'dE/dXc = -(1'alpha) c' + 2 beta'B. */
+ * and dE/dX is dE/dXc less its column means, 1'dE/dXc = -(1'alpha) c' + 2 beta'Q L^-1. */
 struct gradient {
-    struct matrix b;             /* (block rows, size): rows of B */
-    struct matrix s;             /* (size, size): S, lower by columns */
+    struct matrix q, b;          /* (block rows, size) */
+    struct matrix t;             /* (size, size): T, its lower triangle by columns */
     struct matrix c, u, v, mean; /* (size, 1): u = Xc'alpha; mean of dE/dXc */
     struct matrix alpha, beta;   /* (rows, 1) */
     double squares;              /* sum of e^2 */
@@ -730,16 +732,18 @@ struct gradient {
 static bool gradient_init(struct gradient *g, const struct fit *f, struct error *err)
 {
     size_t p = f->size, rows = (size_t)f->source->rows;
-    return matrix_init(&g->b, f->x.rows, p, err) && matrix_init(&g->s, p, p, err) &&
-           matrix_init(&g->c, p, 1, err) && matrix_init(&g->u, p, 1, err) &&
-           matrix_init(&g->v, p, 1, err) && matrix_init(&g->mean, p, 1, err) &&
-           matrix_init(&g->alpha, rows, 1, err) && matrix_init(&g->beta, rows, 1, err);
+    return matrix_init(&g->q, f->x.rows, p, err) && matrix_init(&g->b, f->x.rows, p, err) &&
+           matrix_init(&g->t, p, p, err) && matrix_init(&g->c, p, 1, err) &&
+           matrix_init(&g->u, p, 1, err) && matrix_init(&g->v, p, 1, err) &&
+           matrix_init(&g->mean, p, 1, err) && matrix_init(&g->alpha, rows, 1, err) &&
+           matrix_init(&g->beta, rows, 1, err);
 }
 
 static void gradient_clear(struct gradient *g)
 {
+    matrix_clear(&g->q);
     matrix_clear(&g->b);
-    matrix_clear(&g->s);
+    matrix_clear(&g->t);
     matrix_clear(&g->c);
     matrix_clear(&g->u);
     matrix_clear(&g->v);
@@ -748,15 +752,34 @@ static void gradient_clear(struct gradient *g)
     matrix_clear(&g->beta);
 }
 
-/* x(count, size) = x L'^-1, or x L^-1. */
-static void solve_rows(const struct fit *f, double *x, size_t count, bool transposed)
+/* vector = L^-1 vector, or L'^-1 vector. */
+static void solve(const struct fit *f, double *vector, bool transposed)
 {
-    cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, transposed ? CblasNoTrans : CblasTrans,
-                CblasNonUnit, (int)count, (int)f->size, 1, f->factor.data, (int)f->size, x,
+    cblas_dtrsv(CblasColMajor, CblasLower, transposed ? CblasTrans : CblasNoTrans, CblasNonUnit,
+                (int)f->size, f->factor.data, (int)f->size, vector, 1);
+}
+
+/* Rows of q or, with Q L^-1, of a result: columns of their transpose. */
+static void solve_rows(const struct fit *f, double *rows, size_t count, bool transposed)
+{
+    cblas_dtrsm(CblasColMajor, CblasLeft, CblasLower, transposed ? CblasTrans : CblasNoTrans,
+                CblasNonUnit, (int)f->size, (int)count, 1, f->factor.data, (int)f->size, rows,
                 (int)f->size);
 }
 
-/* e, alpha and beta, not yet divided by the count of judged rows, from q = L^-1 xc in b. */
+/* Reads a block of rows, centred, and makes q of it. */
+static bool read_block(struct fit *f, struct gradient *g, uint64_t first, size_t *rows,
+                       struct error *err)
+{
+    if (!read_rows(f, first, 0, rows, err))
+        return false;
+    centre_rows(f, *rows);
+    memcpy(g->q.data, f->x.data, *rows * f->size * sizeof(double));
+    solve_rows(f, g->q.data, *rows, false);
+    return true;
+}
+
+/* e, alpha and beta of the block's judged rows, not yet divided by their count. */
 static bool judge_block(struct fit *f, struct gradient *g, uint64_t first, size_t rows,
                         struct error *err)
 {
@@ -766,11 +789,11 @@ static bool judge_block(struct fit *f, struct gradient *g, uint64_t first, size_
         uint64_t row = first + i;
         if (options->judged != NULL && !options->judged(options->judged_ctx, row))
             continue;
-        const double *q = matrix_row(&g->b, i);
+        const double *q = matrix_row(&g->q, i);
         double left = 1 - 1 / (double)f->source->rows - cblas_ddot(p, q, 1, q, 1);
         if (!(left > remainder_min))
             return undetermined(f->out->penalties[0], "a row determines itself", err);
-        double e = (f->y.data[i] - cblas_ddot(p, matrix_row(&f->x, i), 1, g->c.data, 1)) / left;
+        double e = (f->y.data[i] - cblas_ddot(p, q, 1, f->z.data, 1)) / left;
         g->squares += e * e;
         g->alpha.data[row] = 2 * e / left;
         g->beta.data[row] = 2 * e * e / left;
@@ -779,101 +802,103 @@ static bool judge_block(struct fit *f, struct gradient *g, uint64_t first, size_
     return true;
 }
 
-/* Adds the block's judged rows to S, u and beta'B; b holds their q. */
-static void add_judged(struct fit *f, struct gradient *g, uint64_t first, size_t rows)
+/* Adds the block to T, u and 2 beta'Q. */
+static void add_block(struct fit *f, struct gradient *g, uint64_t first, size_t rows)
 {
     int p = (int)f->size, n = (int)rows;
     const double *alpha = g->alpha.data + first, *beta = g->beta.data + first;
-    solve_rows(f, g->b.data, rows, false);
     cblas_dgemv(CblasRowMajor, CblasTrans, n, p, 1, f->x.data, p, alpha, 1, 1, g->u.data, 1);
-    cblas_dgemv(CblasRowMajor, CblasTrans, n, p, 2, g->b.data, p, beta, 1, 1, g->mean.data, 1);
+    cblas_dgemv(CblasRowMajor, CblasTrans, n, p, 2, g->q.data, p, beta, 1, 1, g->mean.data, 1);
     for (size_t i = 0; i < rows; i++)
-        cblas_dscal(p, sqrt(beta[i]), matrix_row(&g->b, i), 1);
-    cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, p, n, 1, g->b.data, p, 1, g->s.data, p);
+        cblas_dscal(p, sqrt(beta[i]), matrix_row(&g->q, i), 1);
+    cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, p, n, 1, g->q.data, p, 1, g->t.data, p);
 }
 
-static bool gradient_judge(struct fit *f, struct gradient *g, struct error *err)
+/* Divides the sums by the count of judged rows and finishes v and the mean. */
+static void finish_sums(struct fit *f, struct gradient *g)
 {
-    size_t rows = 0;
-    int p = (int)f->size;
-    for (uint64_t first = 0; first < f->source->rows; first += rows) {
-        if (!read_rows(f, first, 0, &rows, err))
-            return false;
-        centre_rows(f, rows);
-        memcpy(g->b.data, f->x.data, rows * f->size * sizeof(double));
-        solve_rows(f, g->b.data, rows, true);
-        if (!judge_block(f, g, first, rows, err))
-            return false;
-        add_judged(f, g, first, rows);
-    }
-    if (g->judged == 0)
-        return error_set(err, ERR_INVALID, "gradient: no row is judged");
+    int p = (int)f->size, n = (int)g->alpha.rows;
     double each = 1 / (double)g->judged, sum = 0;
     for (size_t i = 0; i < g->alpha.rows; i++)
         sum += g->alpha.data[i];
+    solve(f, g->mean.data, true);
     cblas_daxpy(p, -sum, g->c.data, 1, g->mean.data, 1);
-    cblas_dscal(p, each / (double)f->source->rows, g->mean.data, 1);
-    cblas_dscal((int)g->alpha.rows, each, g->alpha.data, 1);
-    cblas_dscal((int)g->beta.rows, each, g->beta.data, 1);
-    cblas_dscal(p, each, g->u.data, 1);
-    cblas_dscal(p * p, each, g->s.data, 1);
-    memcpy(g->v.data, g->u.data, f->size * sizeof(double));
-    cblas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, p, f->factor.data, p,
-                g->v.data, 1);
-    cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, p, f->factor.data, p,
-                g->v.data, 1);
+    cblas_dscal(p, each / n, g->mean.data, 1);
+    cblas_dscal(n, each, g->alpha.data, 1);
+    cblas_dscal(n, each, g->beta.data, 1);
+    cblas_dscal(p * p, each, g->t.data, 1);
+    cblas_daxpy(p, each, g->u.data, 1, g->v.data, 1);
+    solve(f, g->v.data, false);
+    solve(f, g->v.data, true);
+}
+
+static bool judge_all(struct fit *f, struct gradient *g, struct error *err)
+{
+    size_t rows = 0;
+    for (uint64_t first = 0; first < f->source->rows; first += rows) {
+        if (!read_block(f, g, first, &rows, err) || !judge_block(f, g, first, rows, err))
+            return false;
+        add_block(f, g, first, rows);
+    }
+    if (g->judged == 0)
+        return error_set(err, ERR_INVALID, "gradient: no row is judged");
+    finish_sums(f, g);
     return true;
 }
 
 /* b = dE/dX of the block. */
-static void gradient_block(struct fit *f, struct gradient *g, uint64_t first, size_t rows)
+static void differentiate_block(const struct fit *f, struct gradient *g, uint64_t first,
+                                size_t rows)
 {
     int p = (int)f->size, n = (int)rows;
-    memcpy(g->b.data, f->x.data, rows * f->size * sizeof(double));
+    cblas_dsymm(CblasColMajor, CblasLeft, CblasLower, p, n, -2, g->t.data, p, g->q.data, p, 0,
+                g->b.data, p);
+    for (size_t i = 0; i < rows; i++)
+        cblas_daxpy(p, 2 * g->beta.data[first + i], matrix_row(&g->q, i), 1, matrix_row(&g->b, i),
+                    1);
     solve_rows(f, g->b.data, rows, true);
-    solve_rows(f, g->b.data, rows, false);
     for (size_t i = 0; i < rows; i++) {
         const double *x = matrix_row(&f->x, i);
-        double *b = matrix_row(&g->b, i), beta = g->beta.data[first + i];
+        double *b = matrix_row(&g->b, i);
         double r = f->y.data[i] - cblas_ddot(p, x, 1, g->c.data, 1);
         double t = cblas_ddot(p, x, 1, g->v.data, 1) - g->alpha.data[first + i];
         for (size_t j = 0; j < f->size; j++)
-            b[j] = 2 * beta * b[j] + t * g->c.data[j] - r * g->v.data[j] - g->mean.data[j];
+            b[j] += t * g->c.data[j] - r * g->v.data[j] - g->mean.data[j];
     }
-    cblas_dsymm(CblasColMajor, CblasLeft, CblasLower, p, n, -2, g->s.data, p, f->x.data, p, 1,
-                g->b.data, p);
 }
 
-static bool gradient_rows(struct fit *f, struct gradient *g, const struct ridge_gradient *out,
-                          struct error *err)
+static bool tell_rows(struct fit *f, struct gradient *g, const struct ridge_gradient *out,
+                      struct error *err)
 {
     size_t rows = 0;
     for (uint64_t first = 0; first < f->source->rows; first += rows) {
-        if (!read_rows(f, first, 0, &rows, err))
+        if (!read_block(f, g, first, &rows, err))
             return false;
-        centre_rows(f, rows);
-        gradient_block(f, g, first, rows);
+        differentiate_block(f, g, first, rows);
         if (!out->rows(out->ctx, first, rows, g->b.data, err))
             return false;
     }
     return true;
 }
 
-static bool gradient_metric(struct fit *f, struct gradient *g, struct ridge_gradient *out,
-                            struct error *err)
+static bool tell_metric(struct fit *f, struct gradient *g, struct ridge_gradient *out,
+                        struct error *err)
 {
     size_t p = f->size;
-    double penalty = f->out->penalties[0], *s = g->s.data;
-    out->by_log_penalty = 0;
+    double penalty = f->out->penalties[0], *t = g->t.data;
     for (size_t j = 0; j < p; j++)
-        for (size_t i = j; i < p; i++) {
-            double lower = s[j * p + i];
-            s[j * p + i] = penalty * (g->c.data[i] * g->v.data[j] - lower);
-            s[i * p + j] = penalty * (g->c.data[j] * g->v.data[i] - lower);
+        for (size_t i = j + 1; i < p; i++)
+            t[i * p + j] = t[j * p + i];
+    solve_rows(f, t, p, true); /* T is symmetric: columns are rows */
+    cblas_dtrsm(CblasColMajor, CblasRight, CblasLower, CblasNoTrans, CblasNonUnit, (int)p, (int)p,
+                1, f->factor.data, (int)p, t, (int)p);
+    out->by_log_penalty = 0;
+    for (size_t i = 0; i < p; i++)
+        for (size_t j = 0; j < p; j++) {
+            t[i * p + j] = penalty * (g->v.data[i] * g->c.data[j] - t[i * p + j]);
+            out->by_log_penalty += t[i * p + j] * f->metric.data[i * p + j];
         }
-    for (size_t i = 0; i < p * p; i++)
-        out->by_log_penalty += s[i] * f->metric.data[i];
-    return out->metric(out->ctx, s, err);
+    return out->metric(out->ctx, t, err);
 }
 
 static bool gradient(struct fit *f, struct gradient *g, struct ridge_gradient *out,
@@ -883,12 +908,11 @@ static bool gradient(struct fit *f, struct gradient *g, struct ridge_gradient *o
         !set_penalties(f, err) || !factor_cholesky(f, err))
         return false;
     memcpy(g->c.data, f->z.data, f->size * sizeof(double));
-    cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, (int)f->size, f->factor.data,
-                (int)f->size, g->c.data, 1);
-    if (!gradient_judge(f, g, err))
+    solve(f, g->c.data, true);
+    if (!judge_all(f, g, err))
         return false;
     out->error = g->squares / (double)g->judged;
-    return gradient_rows(f, g, out, err) && gradient_metric(f, g, out, err);
+    return tell_rows(f, g, out, err) && tell_metric(f, g, out, err);
 }
 
 bool ridge_gradient(const struct ridge_source *source, const struct ridge_options *options,
