@@ -45,6 +45,9 @@ enum {
 /* Below this 1 - h is mostly rounding error, and so is a residual divided by it. */
 static const double remainder_min = 1e-12;
 
+/* How far below 0 rounding takes a sum of squares, in units of what was taken away. */
+static const double removal_tolerance = 1e-6;
+
 /* What the diagonal of a metric gets on top, in units of its mean. */
 static const double metric_jitter = 1e-8;
 
@@ -128,32 +131,35 @@ static bool read_rows(struct fit *f, uint64_t first, size_t at, size_t *rows, st
     return check_finite(f, first, at, *rows, err);
 }
 
-/* Means of the block's first rows, relative to its first row so that a constant's is exact. */
-static void find_means(const struct fit *f, size_t rows, double *mean, double *mean_y)
+/* Means of x(rows, cols) and y(rows), relative to the first row so that a constant's is exact. */
+static void find_means(const double *x, const double *y, size_t rows, size_t cols, double *mean,
+                       double *mean_y)
 {
-    size_t cols = f->x.cols;
     double sum_y = 0, n = (double)rows;
     memset(mean, 0, cols * sizeof *mean);
     for (size_t i = 0; i < rows; i++) {
-        const double *x = matrix_row(&f->x, i);
         for (size_t j = 0; j < cols; j++)
-            mean[j] += x[j] - f->x.data[j];
-        sum_y += f->y.data[i] - f->y.data[0];
+            mean[j] += x[i * cols + j] - x[j];
+        sum_y += y[i] - y[0];
     }
     for (size_t j = 0; j < cols; j++)
-        mean[j] = f->x.data[j] + mean[j] / n;
-    *mean_y = f->y.data[0] + sum_y / n;
+        mean[j] = x[j] + mean[j] / n;
+    *mean_y = y[0] + sum_y / n;
+}
+
+static void centre(double *x, double *y, size_t rows, size_t cols, const double *mean,
+                   double mean_y)
+{
+    for (size_t i = 0; i < rows; i++, x += cols) {
+        for (size_t j = 0; j < cols; j++)
+            x[j] -= mean[j];
+        y[i] -= mean_y;
+    }
 }
 
 static void centre_rows(struct fit *f, size_t rows)
 {
-    const double *mean = f->out->mean;
-    for (size_t i = 0; i < rows; i++) {
-        double *x = matrix_row(&f->x, i);
-        for (size_t j = 0; j < f->x.cols; j++)
-            x[j] -= mean[j];
-        f->y.data[i] -= f->out->mean_y;
-    }
+    centre(f->x.data, f->y.data, rows, f->x.cols, f->out->mean, f->out->mean_y);
 }
 
 /* ---- LAPACK ---- */
@@ -177,7 +183,7 @@ static bool factored(const char *routine, lapack_int info, struct error *err)
 
 static bool fill_metric(struct fit *f, struct error *err)
 {
-    size_t p = f->x.cols;
+    size_t p = f->out->cols;
     double trace = 0;
     if (!matrix_init(&f->metric, p, p, err) ||
         !f->options->metric(f->options->metric_ctx, f->metric.data, err))
@@ -191,7 +197,7 @@ static bool fill_metric(struct fit *f, struct error *err)
 
 static bool factor_metric(struct fit *f, struct error *err)
 {
-    lapack_int p = (lapack_int)f->x.cols;
+    lapack_int p = (lapack_int)f->out->cols;
     if (!fill_metric(f, err))
         return false;
     lapack_int info = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', p, f->metric.data, p);
@@ -213,62 +219,163 @@ static bool reduce_gram(struct fit *f, struct error *err)
 /* Columns of `vectors` (cols, count) from the reduced basis back to the columns of X. */
 static void expand(const struct fit *f, double *vectors, size_t count)
 {
-    int p = (int)f->x.cols;
+    int p = (int)f->out->cols;
     cblas_dtrsm(CblasColMajor, CblasLeft, CblasLower, CblasTrans, CblasNonUnit, p, (int)count, 1,
                 f->metric.data, p, vectors, p);
 }
 
-/* ---- pass 1: sums of products ---- */
+/* ---- moments ---- */
 
-/* Adds the block's rows, less the pilot, to the sums. */
-static void add_rows(struct fit *f, size_t rows, double *sum, double *sum_y)
+static bool check_cols(size_t cols, struct error *err)
 {
-    int p = (int)f->size, n = (int)rows;
-    for (size_t i = 0; i < rows; i++) {
-        const double *x = matrix_row(&f->x, i);
-        for (size_t j = 0; j < f->size; j++)
-            sum[j] += x[j];
-        *sum_y += f->y.data[i];
-    }
-    cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, p, n, 1, f->x.data, p, 1, f->factor.data,
-                p);
-    cblas_dgemv(CblasColMajor, CblasNoTrans, p, n, 1, f->x.data, p, f->y.data, 1, 1, f->xy.data, 1);
+    return (cols > 0 && cols <= RIDGE_MAX_COLS) ||
+           error_set(err, ERR_INVALID, "columns: expected 1 to %d, got %zu", RIDGE_MAX_COLS, cols);
 }
 
-/* Moves the sums, which are about the pilot, to the mean. */
-static void move_to_mean(struct fit *f, double *sum, double sum_y)
+bool ridge_moments_init(struct ridge_moments *m, size_t cols, struct error *err)
 {
-    int p = (int)f->size;
-    double n = (double)f->source->rows;
-    struct ridge *out = f->out;
-    cblas_dsyr(CblasColMajor, CblasLower, p, -1 / n, sum, 1, f->factor.data, p);
-    cblas_daxpy(p, -sum_y / n, sum, 1, f->xy.data, 1);
-    cblas_daxpy(p, 1 / n, sum, 1, out->mean, 1);
-    out->mean_y += sum_y / n;
+    *m = (struct ridge_moments){.cols = cols};
+    if (check_cols(cols, err) && matrix_init(&m->mean, cols, 1, err) &&
+        matrix_init(&m->gram, cols, cols, err) && matrix_init(&m->xy, cols, 1, err) &&
+        matrix_init(&m->sum, cols, 1, err))
+        return true;
+    ridge_moments_clear(m);
+    return false;
+}
+
+void ridge_moments_clear(struct ridge_moments *m)
+{
+    matrix_clear(&m->mean);
+    matrix_clear(&m->gram);
+    matrix_clear(&m->xy);
+    matrix_clear(&m->sum);
+    *m = (struct ridge_moments){.cols = 0};
+}
+
+/* The sums are about the pilot, which is in mean until ridge_moments_finish. */
+void ridge_moments_add(struct ridge_moments *m, size_t rows, double *x, double *y)
+{
+    int p = (int)m->cols, n = (int)rows;
+    if (m->rows == 0)
+        find_means(x, y, rows, m->cols, m->mean.data, &m->mean_y);
+    centre(x, y, rows, m->cols, m->mean.data, m->mean_y);
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < m->cols; j++)
+            m->sum.data[j] += x[i * m->cols + j];
+        m->sum_y += y[i];
+        m->yy += y[i] * y[i];
+    }
+    cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, p, n, 1, x, p, 1, m->gram.data, p);
+    cblas_dgemv(CblasColMajor, CblasNoTrans, p, n, 1, x, p, y, 1, 1, m->xy.data, 1);
+    m->rows += rows;
+}
+
+/* Moves the sums from the pilot to the mean. */
+void ridge_moments_finish(struct ridge_moments *m)
+{
+    int p = (int)m->cols;
+    double n = (double)m->rows, *sum = m->sum.data, sum_y = m->sum_y;
+    if (m->rows == 0)
+        return;
+    cblas_dsyr(CblasColMajor, CblasLower, p, -1 / n, sum, 1, m->gram.data, p);
+    cblas_daxpy(p, -sum_y / n, sum, 1, m->xy.data, 1);
+    cblas_daxpy(p, 1 / n, sum, 1, m->mean.data, 1);
+    m->mean_y += sum_y / n;
+    m->yy = fmax(m->yy - sum_y * sum_y / n, 0);
+    memset(sum, 0, m->cols * sizeof *sum);
+    m->sum_y = 0;
+}
+
+/* What is left of a sum of squares; rounding may leave less than nothing. */
+static bool check_squares(double *left, double taken, struct error *err)
+{
+    if (!(*left >= -removal_tolerance * taken))
+        return error_set(err, ERR_INVALID, "expected rows that are part of the others");
+    *left = fmax(*left, 0);
+    return true;
+}
+
+/* With N rows about m and k about q, d = q - m, s = 1 or -1: there are N + s k rows, their mean is
+ * m + s k/(N + s k) d, and their sums of products are those of m plus s times the part's and
+ * s N k/(N + s k) dd'. */
+static bool combine(struct ridge_moments *m, const struct ridge_moments *part, int sign,
+                    struct error *err)
+{
+    int p = (int)m->cols;
+    double n = (double)m->rows, k = (double)part->rows, s = sign, rows = n + s * k;
+    double *d = m->sum.data;
+    if (part->cols != m->cols)
+        return error_set(err, ERR_INVALID, "columns: expected %zu, got %zu", m->cols, part->cols);
+    for (size_t j = 0; j < m->cols; j++)
+        d[j] = part->mean.data[j] - m->mean.data[j];
+    double d_y = part->mean_y - m->mean_y, weight = s * n * k / rows;
+    for (size_t j = 0; j < m->cols; j++)
+        cblas_daxpy(p - (int)j, s, part->gram.data + j * m->cols + j, 1,
+                    m->gram.data + j * m->cols + j, 1);
+    cblas_dsyr(CblasColMajor, CblasLower, p, weight, d, 1, m->gram.data, p);
+    cblas_daxpy(p, s, part->xy.data, 1, m->xy.data, 1);
+    cblas_daxpy(p, weight * d_y, d, 1, m->xy.data, 1);
+    cblas_daxpy(p, s * k / rows, d, 1, m->mean.data, 1);
+    m->yy += s * part->yy + weight * d_y * d_y;
+    m->mean_y += s * k / rows * d_y;
+    m->rows = sign > 0 ? m->rows + part->rows : m->rows - part->rows;
+    memset(d, 0, m->cols * sizeof *d);
+    return true;
+}
+
+bool ridge_moments_merge(struct ridge_moments *m, const struct ridge_moments *part,
+                         struct error *err)
+{
+    return part->rows == 0 || combine(m, part, 1, err);
+}
+
+bool ridge_moments_subtract(struct ridge_moments *m, const struct ridge_moments *part,
+                            struct error *err)
+{
+    if (part->rows == 0)
+        return true;
+    if (part->rows >= m->rows)
+        return error_set(err, ERR_INVALID, "rows: expected fewer than %" PRIu64 ", got %" PRIu64,
+                         m->rows, part->rows);
+    if (!combine(m, part, -1, err) || !check_squares(&m->yy, part->yy, err))
+        return false;
+    for (size_t j = 0; j < m->cols; j++) {
+        size_t at = j * m->cols + j;
+        if (!check_squares(&m->gram.data[at], part->gram.data[at], err))
+            return false;
+    }
+    return true;
+}
+
+/* ---- pass 1: sums of products ---- */
+
+/* Makes the moments, which are used up, those of the fit. */
+static void take_moments(struct fit *f, struct ridge_moments *m)
+{
+    f->factor = m->gram;
+    f->xy = m->xy;
+    m->gram = m->xy = (struct matrix){0};
+    memcpy(f->out->mean, m->mean.data, m->cols * sizeof *f->out->mean);
+    f->out->mean_y = m->mean_y;
     for (size_t j = 0; j < f->size; j++)
         f->spread.data[j] = f->factor.data[j * f->size + j];
 }
 
 static bool sum_products(struct fit *f, struct error *err)
 {
+    struct ridge_moments m;
     size_t rows = 0;
-    double sum_y = 0;
-    struct matrix sum;
-    bool ok = false;
-    if (!matrix_init(&sum, f->size, 1, err))
-        return false;
-    for (uint64_t first = 0; first < f->source->rows; first += rows) {
-        if (!read_rows(f, first, 0, &rows, err))
-            goto out;
-        if (first == 0)
-            find_means(f, rows, f->out->mean, &f->out->mean_y);
-        centre_rows(f, rows);
-        add_rows(f, rows, sum.data, &sum_y);
+    bool ok = ridge_moments_init(&m, f->size, err);
+    for (uint64_t first = 0; ok && first < f->source->rows; first += rows) {
+        ok = read_rows(f, first, 0, &rows, err);
+        if (ok)
+            ridge_moments_add(&m, rows, f->x.data, f->y.data);
     }
-    move_to_mean(f, sum.data, sum_y);
-    ok = true;
-out:
-    matrix_clear(&sum);
+    if (ok) {
+        ridge_moments_finish(&m);
+        take_moments(f, &m);
+    }
+    ridge_moments_clear(&m);
     return ok;
 }
 
@@ -291,7 +398,7 @@ static bool sum_products_dual(struct fit *f, struct error *err)
     for (size_t first = 0; first < f->size; first += rows)
         if (!read_rows(f, first, first, &rows, err))
             return false;
-    find_means(f, f->size, f->out->mean, &f->out->mean_y);
+    find_means(f->x.data, f->y.data, f->size, f->x.cols, f->out->mean, &f->out->mean_y);
     centre_rows(f, f->size);
     if (f->options->metric != NULL) {
         if (!factor_metric(f, err))
@@ -311,17 +418,9 @@ static bool sum_products_dual(struct fit *f, struct error *err)
 
 /* ---- penalties ---- */
 
-static bool check_options(const struct ridge_source *source, const struct ridge_options *options,
-                          struct error *err)
+static bool check_penalties(const struct ridge_options *options, struct error *err)
 {
     size_t count = options->penalty_count;
-    if (source->cols == 0 || source->cols > RIDGE_MAX_COLS)
-        return error_set(err, ERR_INVALID, "columns: expected 1 to %d, got %zu", RIDGE_MAX_COLS,
-                         source->cols);
-    if (source->rows == 0)
-        return error_set(err, ERR_INVALID, "rows: expected at least 1, got 0");
-    if (source->rows < 2 && (count != 1 || options->leave_one_out))
-        return error_set(err, ERR_INVALID, "rows: leave-one-out needs at least 2, got 1");
     if (count > RIDGE_MAX_PENALTIES)
         return error_set(err, ERR_INVALID, "penalties: expected at most %d, got %zu",
                          RIDGE_MAX_PENALTIES, count);
@@ -333,6 +432,18 @@ static bool check_options(const struct ridge_source *source, const struct ridge_
                              penalty);
     }
     return true;
+}
+
+static bool check_options(const struct ridge_source *source, const struct ridge_options *options,
+                          struct error *err)
+{
+    if (!check_cols(source->cols, err))
+        return false;
+    if (source->rows == 0)
+        return error_set(err, ERR_INVALID, "rows: expected at least 1, got 0");
+    if (source->rows < 2 && (options->penalty_count != 1 || options->leave_one_out))
+        return error_set(err, ERR_INVALID, "rows: leave-one-out needs at least 2, got 1");
+    return check_penalties(options, err);
 }
 
 /* Fills in the penalties, whose default path needs the spread of the columns. */
@@ -591,22 +702,28 @@ out:
 
 /* ---- the fit ---- */
 
+/* All but the rows and the sums of their products. */
+static bool fit_init_basis(struct fit *f, struct error *err)
+{
+    size_t count = f->out->penalty_count;
+    return matrix_init(&f->spread, f->out->cols, 1, err) && matrix_init(&f->d, f->size, 1, err) &&
+           matrix_init(&f->z, f->size, 1, err) && matrix_init(&f->weight, f->size, count, err) &&
+           matrix_init(&f->scaled, f->size, count, err);
+}
+
 static bool fit_init(struct fit *f, struct error *err)
 {
     const struct ridge_source *source = f->source;
-    size_t cols = source->cols, count = f->out->penalty_count;
+    size_t cols = source->cols;
     if (source->rows < cols)
         f->form = FORM_DUAL;
     else
-        f->form = count == 1 ? FORM_CHOLESKY : FORM_EIGEN;
-    f->size = f->form == FORM_DUAL ? (size_t)source->rows : cols;
-    size_t held = f->form == FORM_DUAL ? f->size : block_rows(source);
+        f->form = f->out->penalty_count == 1 ? FORM_CHOLESKY : FORM_EIGEN;
+    bool dual = f->form == FORM_DUAL;
+    f->size = dual ? (size_t)source->rows : cols;
+    size_t held = dual ? f->size : block_rows(source);
     return matrix_init(&f->x, held, cols, err) && matrix_init(&f->y, held, 1, err) &&
-           matrix_init(&f->factor, f->size, f->size, err) &&
-           matrix_init(&f->spread, cols, 1, err) && matrix_init(&f->xy, cols, 1, err) &&
-           matrix_init(&f->d, f->size, 1, err) && matrix_init(&f->z, f->size, 1, err) &&
-           matrix_init(&f->weight, f->size, count, err) &&
-           matrix_init(&f->scaled, f->size, count, err);
+           (!dual || matrix_init(&f->factor, f->size, f->size, err)) && fit_init_basis(f, err);
 }
 
 static void fit_clear(struct fit *f)
@@ -706,6 +823,84 @@ bool ridge_fit(const struct ridge_source *source, const struct ridge_options *op
     fit_clear(&f);
     if (!ok)
         ridge_clear(out);
+    return ok;
+}
+
+/* ---- fits from moments ---- */
+
+/* The fit's sums are those of `all` less the part's, if there is one. */
+static bool start_from(struct fit *f, const struct ridge_moments *all,
+                       const struct ridge_moments *part, struct error *err)
+{
+    struct ridge_moments m;
+    bool ok = fit_init_basis(f, err) && ridge_moments_init(&m, all->cols, err);
+    if (!ok)
+        return false;
+    ok = ridge_moments_merge(&m, all, err) &&
+         (part == NULL || ridge_moments_subtract(&m, part, err));
+    if (ok)
+        take_moments(f, &m);
+    ridge_moments_clear(&m);
+    return ok && set_penalties(f, err);
+}
+
+bool ridge_solve(const struct ridge_moments *m, const struct ridge_options *options,
+                 struct ridge *out, struct error *err)
+{
+    struct fit f = {.options = options, .out = out, .form = FORM_CHOLESKY, .size = m->cols};
+    *out = (struct ridge){.cols = 0};
+    bool ok = check_penalties(options, err);
+    if (ok && (options->penalty_count != 1 || m->rows == 0))
+        ok = error_set(err, ERR_INVALID, "solve: expected one penalty and at least one row");
+    ok = ok && ridge_init(out, m->cols, 1, err) && start_from(&f, m, NULL, err) &&
+         factor_cholesky(&f, err) && choose_penalty(out, err) && set_coefficients(&f, err);
+    fit_clear(&f);
+    if (!ok)
+        ridge_clear(out);
+    return ok;
+}
+
+/* Sums of squared errors on the part's rows: with centred rows Xc beta = yc - e up to a shift,
+ * |e|^2 = yy - 2 beta'xy + beta'Xc'Xc beta + rows shift^2. */
+static bool judge_part(const struct fit *f, const struct ridge_moments *part, double *squares,
+                       struct error *err)
+{
+    struct matrix beta, product = {0};
+    int p = (int)f->size, count = (int)f->out->penalty_count;
+    bool ok = matrix_init(&beta, f->out->penalty_count, f->size, err) &&
+              matrix_init(&product, f->out->penalty_count, f->size, err);
+    if (ok) {
+        cblas_dgemm(CblasColMajor, CblasNoTrans, CblasTrans, p, count, p, 1, f->factor.data, p,
+                    f->scaled.data, count, 0, beta.data, p);
+        cblas_dsymm(CblasColMajor, CblasLeft, CblasLower, p, count, 1, part->gram.data, p,
+                    beta.data, p, 0, product.data, p);
+    }
+    for (size_t l = 0; ok && l < f->out->penalty_count; l++) {
+        const double *b = matrix_row(&beta, l);
+        double shift = part->mean_y - f->out->mean_y - cblas_ddot(p, b, 1, part->mean.data, 1) +
+                       cblas_ddot(p, b, 1, f->out->mean, 1);
+        double around = part->yy - 2 * cblas_ddot(p, b, 1, part->xy.data, 1) +
+                        cblas_ddot(p, b, 1, matrix_row(&product, l), 1);
+        squares[l] = fmax(around, 0) + (double)part->rows * shift * shift;
+    }
+    matrix_clear(&beta);
+    matrix_clear(&product);
+    return ok;
+}
+
+bool ridge_held_out(const struct ridge_moments *all, const struct ridge_moments *part,
+                    const struct ridge_options *options, double *squares, struct error *err)
+{
+    struct ridge fitted = {.cols = 0};
+    struct fit f = {.options = options, .out = &fitted, .form = FORM_EIGEN, .size = all->cols};
+    bool ok = check_penalties(options, err);
+    if (ok && (options->penalty_count == 0 || !(options->penalties[0] > 0)))
+        ok = error_set(err, ERR_INVALID, "penalties: expected numbers above 0");
+    ok = ok && ridge_init(&fitted, all->cols, options->penalty_count, err) &&
+         start_from(&f, all, part, err) && factor_eigen(&f, err) &&
+         judge_part(&f, part, squares, err);
+    fit_clear(&f);
+    ridge_clear(&fitted);
     return ok;
 }
 

@@ -16,8 +16,8 @@
 #define RIDGED_REVISION "unknown"
 #endif
 
-static const struct command *const commands[] = {&cmd_train, &cmd_validate, &cmd_predict,
-                                                 &cmd_explain, &cmd_inspect};
+static const struct command *const commands[] = {
+    &cmd_train, &cmd_validate, &cmd_predict, &cmd_explain, &cmd_inspect, &cmd_stats, &cmd_merge};
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
 static const struct command *find_command(const char *name)
