@@ -296,7 +296,7 @@ static void train_names_what_is_wrong_with_the_table(void **state)
         {"a,y\n1,1e999\n", NAN, ERR_INVALID, "t.csv:2: column \"y\": expected a number of double"},
         {"a,y\n1e200,1\n-1e200,2\n", NAN, ERR_NUMERIC, "squares do not overflow"},
         {"a,y\n1,1e200\n2,-1e200\n3,1\n", NAN, ERR_NUMERIC,
-         "none has a finite leave-one-out error"},
+         "column 1: expected numbers whose squares do not overflow"},
         {"a,b,y\n1,1,2\n2,2,4\n3,3,6\n", 0, ERR_NUMERIC, "the columns are linearly dependent"},
         {"a,b,y\n1,7,2\n2,7,4\n3,7,6\n", 0, ERR_NUMERIC, "the columns are linearly dependent"},
     };
