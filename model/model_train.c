@@ -22,6 +22,7 @@ enum {
     KERNEL_ROWS_MIN = 60,
     PATH_POINTS = 13,    /* of the kernel's penalty, around the tuned one */
     RESIDUAL_POINTS = 7, /* of the residual function's */
+    PREDICTED_ROWS = 4096,
     RESIDUAL_COLS = 1024,
 };
 
@@ -64,7 +65,7 @@ struct training {
     struct errors *errors; /* of the fit that runs */
     struct calibration calibration;
     double *absolute;  /* (judged): |e| of the chosen fit */
-    double *quantiles; /* (features, MODEL_QUANTILES) */
+    double *quantiles; /* (features + 1, MODEL_QUANTILES); the last row of the predictions */
 };
 
 static void tell(const struct training *t, const char *stage, double fraction)
@@ -352,6 +353,13 @@ static void sort_column(const struct training *t, size_t j, double *column)
     qsort(column, t->sample.count, sizeof *column, compare_numbers);
 }
 
+/* Of sorted(n). */
+static void take_quantiles(const double *sorted, size_t n, double *quantiles)
+{
+    for (size_t i = 0; i < MODEL_QUANTILES; i++)
+        quantiles[i] = sorted[(size_t)(((double)i + 0.5) / MODEL_QUANTILES * (double)n)];
+}
+
 /* Transforms for the kernel, and every feature's quantiles. */
 static bool shape_columns(struct training *t, struct error *err)
 {
@@ -363,9 +371,7 @@ static bool shape_columns(struct training *t, struct error *err)
         sort_column(t, j, column);
         t->shaped[j] = t->learnt[j];
         transform_choose(&t->shaped[j], column, n);
-        for (size_t i = 0; i < MODEL_QUANTILES; i++)
-            t->quantiles[j * MODEL_QUANTILES + i] =
-                column[(size_t)(((double)i + 0.5) / MODEL_QUANTILES * (double)n)];
+        take_quantiles(column, n, t->quantiles + j * MODEL_QUANTILES);
     }
     free(column);
     return true;
@@ -649,9 +655,36 @@ static struct model_function add_prior(struct ridge *fit, const struct model_fun
                                    fit->beta, fit->cols};
 }
 
+/* What the model says of rows of the sample, by fixed stride; for drift to be measured against. */
+static bool shape_predictions(struct training *t, const struct model_function *f, struct error *err)
+{
+    size_t stride = (t->sample.count + PREDICTED_ROWS - 1) / PREDICTED_ROWS, n = 0;
+    double *x = calloc(t->map->cols, sizeof *x), *y = calloc(PREDICTED_ROWS, sizeof *y);
+    bool ok = x != NULL && y != NULL;
+    for (size_t i = 0; ok && i < t->sample.count; i += stride, n++) {
+        map_row(t, matrix_row(&t->sample.rows, i), x);
+        y[n] = f->intercept;
+        for (size_t j = 0; j < t->map->cols; j++)
+            y[n] += f->coefficients[j] * x[j];
+        if (!isfinite(y[n])) /* overflows are refused when they are asked for */
+            y[n] = f->intercept;
+    }
+    if (ok) {
+        qsort(y, n, sizeof *y, compare_numbers);
+        take_quantiles(y, n, t->quantiles + t->features * MODEL_QUANTILES);
+    }
+    free(x);
+    free(y);
+    return ok || no_memory(err);
+}
+
 static struct model *make_model(struct training *t, struct ridge *fit, struct error *err)
 {
     const struct model *prior = t->options->prior;
+    struct model_function prediction =
+        add_prior(fit, prior != NULL ? &prior->parts.prediction : NULL);
+    if (!shape_predictions(t, &prediction, err))
+        return NULL;
     struct model_feature *features = calloc(t->features, sizeof *features);
     if (features == NULL) {
         (void)no_memory(err);
@@ -659,20 +692,20 @@ static struct model *make_model(struct training *t, struct ridge *fit, struct er
     }
     for (size_t j = 0; j < t->features; j++)
         features[j] = (struct model_feature){t->names[j], t->map->transforms[j]};
-    const struct model_parts parts = {
-        .name = t->options->name,
-        .version = t->options->version,
-        .kind = t->map->kind,
-        .target_name = t->options->target,
-        .target_unit = t->options->unit,
-        .features = features,
-        .feature_count = t->features,
-        .quantiles = t->quantiles,
-        .kernel = t->map->plain,
-        .prediction = add_prior(fit, prior != NULL ? &prior->parts.prediction : NULL),
-        .residual = add_prior(&t->calibration.residual, NULL),
-        .interval = t->calibration.interval,
-        .card = make_card(t, fit)};
+    const struct model_parts parts = {.name = t->options->name,
+                                      .version = t->options->version,
+                                      .kind = t->map->kind,
+                                      .target_name = t->options->target,
+                                      .target_unit = t->options->unit,
+                                      .features = features,
+                                      .feature_count = t->features,
+                                      .quantiles = t->quantiles,
+                                      .predicted_quantiles = true,
+                                      .kernel = t->map->plain,
+                                      .prediction = prediction,
+                                      .residual = add_prior(&t->calibration.residual, NULL),
+                                      .interval = t->calibration.interval,
+                                      .card = make_card(t, fit)};
     struct model *model = model_new(&parts, err);
     free(features);
     return model;
@@ -688,7 +721,7 @@ static bool prepare(struct training *t, struct error *err)
     t->learnt = calloc(cols, sizeof *t->learnt);
     t->shaped = calloc(t->features, sizeof *t->shaped);
     t->u = calloc(t->features, sizeof *t->u);
-    t->quantiles = calloc(t->features * MODEL_QUANTILES, sizeof *t->quantiles);
+    t->quantiles = calloc(cols * MODEL_QUANTILES, sizeof *t->quantiles);
     t->block = calloc(MODEL_BLOCK_ROWS * cols, sizeof *t->block);
     if (t->learnt == NULL || t->shaped == NULL || t->u == NULL || t->quantiles == NULL ||
         t->block == NULL)
