@@ -15,10 +15,12 @@ FLAGS_release := -O2 -DNDEBUG -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2
 FLAGS_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 FLAGS_tsan    := -O1 -fsanitize=thread
 FLAGS_cover   := -O0 --coverage
+FLAGS_fuzz    := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 LINK_release  := -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--gc-sections -Wl,--as-needed
 LINK_asan     := -fsanitize=address,undefined
 LINK_tsan     := -fsanitize=thread
 LINK_cover    := --coverage
+LINK_fuzz     := -fsanitize=fuzzer,address,undefined
 
 PACKAGES_serve := libevent_core libcjson libmd zlib
 PACKAGES_model := libcjson libmd openblas lapacke
@@ -44,6 +46,10 @@ SUPPORT_SRC := $(wildcard tests/support/*.c) tests/conformance/case.c
 SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(B)/%.o)
 TEST_SRC := $(wildcard tests/unit/test_*.c tests/api/test_*.c tests/integration/test_*.c \
                        tests/conformance/test_*.c)
+# These define malloc, and so do the sanitizers.
+ifneq ($(filter release cover,$(VARIANT)),)
+TEST_SRC += tests/failures/test_failures.c
+endif
 TESTS    := $(TEST_SRC:%.c=$(B)/%)
 
 # Programs of the release land in build/ itself; other variants keep theirs.
@@ -82,6 +88,11 @@ $(P)/ridged: $(B)/server/predictor/main.o $(LIB)
 
 $(TESTS): $(B)/%: $(B)/%.o $(SUPPORT_OBJ) $(LIB)
 	$(CC) $(LDFLAGS) $^ $(LIBS_serve) $(LIBS_model) -lcmocka -o $@
+
+$(B)/tests/failures/test_failures: $(B)/tests/failures/inject.o | $(B)/tests/failures/inject.so
+$(B)/tests/failures/inject.so: tests/failures/inject.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(BASE_FLAGS) $(WARN) -O1 -fPIC -shared $< -o $@
 
 # ---- what has to be installed ----
 
@@ -202,12 +213,15 @@ run-replay: $(REPLAYS)
 
 fuzz: deps-check ## fuzz every target for FUZZ_SECONDS (clang)
 	@for n in $(FUZZ_NAMES); do $(MAKE) --no-print-directory fuzz-$$n || exit 1; done
-fuzz-%: build/ui/page.html
+fuzz-%:
+	@$(MAKE) --no-print-directory VARIANT=fuzz CC=$(CLANG) build/fuzz/fuzz_$*
 	@mkdir -p build/fuzz/corpus/$*
-	clang $(CPPFLAGS) -std=c11 -g -O1 -ffp-contract=off -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	    -MF build/fuzz/$*.d tests/fuzz/fuzz_$*.c $(SUPPORT_SRC) $(LIB_SRC) $(LIBS_serve) $(LIBS_model) -lcmocka -o build/fuzz/$*
-	build/fuzz/$* -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=build/fuzz/crash-$*- \
+	build/fuzz/fuzz_$* -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=build/fuzz/crash-$*- \
 	    $(wildcard tests/fuzz/$*.dict:%=-dict=%) build/fuzz/corpus/$* $(wildcard tests/fuzz/corpus/$*)
+ifeq ($(VARIANT),fuzz)
+build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o $(SUPPORT_OBJ) $(LIB)
+	$(CC) $(LDFLAGS) $^ $(LIBS_serve) $(LIBS_model) -lcmocka -o $@
+endif
 
 # ---- data, model, measurements ----
 

@@ -4,7 +4,7 @@
  *          identity whichever format was negotiated.
  * Does not: emit timestamps, _created lines or exemplars.
  * Threads: any; takes the registry's lock for the rendering.
- * Memory:  writes to a stream; the caller owns it (open_memstream in the server).
+ * Memory:  writes to a stream; the caller owns it (into an arena in the server).
  * Errors:  the stream's own (ferror).
  * Sources: prometheus.io exposition_formats; OpenMetrics 1.0; RFC 9110 section 12.5.1 (Accept).
  */

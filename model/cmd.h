@@ -39,12 +39,12 @@ struct cmd_list {
 
 /* Every option of every command. */
 struct cmd_options {
-    const char *positional;
-    const char *model, *champion, *data, *holdout_data, *target, *out;
+    struct cmd_list positional;
+    const char *model, *map, *champion, *data, *holdout_data, *target, *out;
     const char *name, *version, *unit, *date, *features, *penalty, *prior;
     double max_mae, min_r2, interval, centres;
-    bool json;
-    struct cmd_list drop;
+    bool json, residuals;
+    struct cmd_list drop, subtract;
 };
 
 struct cmd_option {
@@ -57,12 +57,15 @@ struct cmd_option {
 enum { CMD_OPTIONS_MAX = 16 };
 struct command {
     const char *name, *summary;
-    const char *positional; /* what help calls its one argument that is no option, or NULL */
+    const char
+        *positional; /* what help calls its argument that is no option, or NULL: it has none */
+    bool many;       /* one or more of them, else exactly one */
     int (*run)(const struct cmd_options *options, struct error *err); /* the exit code */
     struct cmd_option options[CMD_OPTIONS_MAX];                       /* up to a NULL name */
 };
 
-extern const struct command cmd_train, cmd_validate, cmd_predict, cmd_explain, cmd_inspect;
+extern const struct command cmd_train, cmd_validate, cmd_predict, cmd_explain, cmd_inspect,
+    cmd_stats, cmd_merge;
 
 #define CMD_AT(member) offsetof(struct cmd_options, member)
 
@@ -74,6 +77,24 @@ bool cmd_parse(const struct command *command, int argc, char **argv, struct cmd_
 /* One line that begins "usage: ", and everything about the options. */
 void cmd_usage(const struct command *command, FILE *out);
 void cmd_help(const struct command *command, FILE *out);
+
+/* A penalty: NAN for none or "auto", else a number >= 0. */
+bool cmd_read_penalty(const char *text, double *penalty) MUST_CHECK;
+
+/* ---- progress ---- */
+
+struct cmd_progress {
+    const char *stage;
+    double began_s, shown_s; /* of the stage */
+};
+
+/* Whether there is a terminal to show it on. */
+bool cmd_progress_shown(void);
+
+/* Rewrites the last line of the terminal, at most ten times a second; ctx is a struct cmd_progress that
+ * began as zeros, fraction NAN if that is unknown. */
+void cmd_show_progress(void *ctx, const char *stage, double fraction);
+void cmd_clear_progress(const struct cmd_progress *p);
 
 /* ---- rows in, rows out ---- */
 

@@ -87,7 +87,7 @@ static void print(const struct model *model)
 static int run(const struct cmd_options *o, struct error *err)
 {
     bool ok = true;
-    struct model *model = model_load_path(o->positional, err);
+    struct model *model = model_load_path(o->positional.items[0], err);
     if (model == NULL)
         return CMD_FAILED;
     if (o->json)

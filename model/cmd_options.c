@@ -27,6 +27,14 @@ static bool read_number(const char *text, double *value, struct error *err)
            error_set(err, ERR_INVALID, "expected a number, got \"%.64s\"", text);
 }
 
+bool cmd_read_penalty(const char *text, double *penalty)
+{
+    *penalty = NAN;
+    if (text == NULL || strcmp(text, "auto") == 0)
+        return true;
+    return number_read_text(text, strlen(text), penalty) == NUMBER_OK && *penalty >= 0;
+}
+
 static bool read_boolean(const char *text, bool *value, struct error *err)
 {
     static const char *const words[][2] = {{"true", "false"}, {"yes", "no"}, {"on", "off"},
@@ -116,13 +124,15 @@ static bool take(const struct command *command, int c, char **argv, struct cmd_o
 static bool take_positional(const struct command *command, int argc, char **argv,
                             struct cmd_options *options, struct error *err)
 {
-    int wanted = command->positional != NULL;
-    if (argc - optind > wanted)
-        return error_set(err, ERR_INVALID, "%.64s: unexpected argument", argv[optind + wanted]);
-    if (argc - optind < wanted)
-        return error_set(err, ERR_INVALID, "expected a %s", command->positional);
-    options->positional = argv[optind];
-    return true;
+    struct cmd_list *list = &options->positional;
+    size_t wanted = command->positional == NULL ? 0 : command->many ? CMD_LIST_MAX : 1;
+    for (int i = optind; i < argc; i++) {
+        if (list->count == wanted)
+            return error_set(err, ERR_INVALID, "%.64s: unexpected argument", argv[i]);
+        list->items[list->count++] = argv[i];
+    }
+    return list->count > 0 || wanted == 0 ||
+           error_set(err, ERR_INVALID, "expected a %s", command->positional);
 }
 
 static bool check_required(const struct command *command, const struct cmd_options *options,
@@ -163,7 +173,7 @@ void cmd_usage(const struct command *command, FILE *out)
 {
     (void)fprintf(out, "usage: ridge %s", command->name);
     if (command->positional != NULL)
-        (void)fprintf(out, " %s", command->positional);
+        (void)fprintf(out, command->many ? " %s..." : " %s", command->positional);
     for (size_t i = 0; i < count_options(command); i++) {
         const struct cmd_option *option = &command->options[i];
         (void)fprintf(out, option->required ? " --%s %s" : " [--%s %s]", option->name,

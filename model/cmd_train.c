@@ -1,62 +1,12 @@
-/* ridge train: opens the data, has the model trained, replaces the artifact. Progress goes to stderr
- * when that is a terminal. */
+/* ridge train: opens the data, has the model trained, replaces the artifact. */
 #include "model/cmd.h"
 
-#include "base/number.h"
 #include "model/kernel.h"
 #include "model/model_file.h"
 #include "model/model_train.h"
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-/* ---- progress ---- */
-
-struct progress {
-    const char *stage;
-    double began_s, shown_s; /* of the stage */
-};
-
-static double seconds_now(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-/* Rewrites the last line of the terminal, at most ten times a second. */
-static void show(void *ctx, const char *stage, double fraction)
-{
-    struct progress *p = ctx;
-    double now = seconds_now();
-    if (p->stage == NULL || strcmp(p->stage, stage) != 0)
-        *p = (struct progress){stage, now, 0};
-    if (now - p->shown_s < 0.1)
-        return;
-    p->shown_s = now;
-    (void)fprintf(stderr, "\r\033[K%s", stage);
-    if (fraction > 0)
-        (void)fprintf(stderr, " %.0f %%, %.0f s left", 100 * fraction,
-                      (now - p->began_s) * (1 - fraction) / fraction);
-}
-
-static void clear_progress(const struct progress *p)
-{
-    if (p->stage != NULL)
-        (void)fputs("\r\033[K", stderr);
-}
-
-/* ---- the command ---- */
-
-static bool read_penalty(const char *text, double *penalty)
-{
-    *penalty = NAN;
-    if (text == NULL || strcmp(text, "auto") == 0)
-        return true;
-    return number_read_text(text, strlen(text), penalty) == NUMBER_OK && *penalty >= 0;
-}
 
 static const char *or_else(const char *text, const char *fallback)
 {
@@ -77,7 +27,7 @@ static bool check_usage(const struct cmd_options *o, struct train_options *train
                              KERNEL_CENTRES_MAX, o->centres);
         train->centres = (size_t)o->centres;
     }
-    return read_penalty(o->penalty, &train->penalty) ||
+    return cmd_read_penalty(o->penalty, &train->penalty) ||
            error_set(err, ERR_INVALID, "--penalty: expected auto or a number >= 0, got \"%.64s\"",
                      o->penalty);
 }
@@ -99,7 +49,7 @@ static struct model *train_on_files(const struct cmd_options *o, const struct tr
 
 static int run(const struct cmd_options *o, struct error *err)
 {
-    struct progress progress = {0};
+    struct cmd_progress progress = {0};
     struct train_options train = {.name = or_else(o->name, "model"),
                                   .version = or_else(o->version, "1"),
                                   .target = o->target,
@@ -107,7 +57,7 @@ static int run(const struct cmd_options *o, struct error *err)
                                   .date = or_else(o->date, ""),
                                   .dropped = o->drop.items,
                                   .dropped_count = o->drop.count,
-                                  .progress = isatty(STDERR_FILENO) ? show : NULL,
+                                  .progress = cmd_progress_shown() ? cmd_show_progress : NULL,
                                   .progress_ctx = &progress};
     if (!check_usage(o, &train, err))
         return CMD_USAGE;
@@ -116,7 +66,7 @@ static int run(const struct cmd_options *o, struct error *err)
         return CMD_FAILED;
     train.prior = prior;
     model = train_on_files(o, &train, err);
-    clear_progress(&progress);
+    cmd_clear_progress(&progress);
     bool ok = model != NULL && model_save_path(model, o->out, err);
     model_free(model);
     model_free(prior);

@@ -443,13 +443,22 @@ const double *model_predicted_quantiles(const struct model *model)
                : NULL;
 }
 
+void model_feature_map(const struct model *model, const double *x, double *phi)
+{
+    const struct model_parts *parts = &model->parts;
+    double u[MODEL_FEATURES_MAX];
+    double *to = parts->kind == MODEL_KERNEL ? u : phi;
+    for (size_t j = 0; j < parts->feature_count; j++)
+        to[j] = transform_value(&parts->features[j].transform, x[j]);
+    if (parts->kind == MODEL_KERNEL)
+        kernel_row(model->kernel, u, phi);
+}
+
 /* The largest k(u, z) tells how near the nearest centre is. */
 static bool is_far(const struct model *model, const double *x)
 {
-    double u[MODEL_FEATURES_MAX], k[KERNEL_CENTRES_MAX], nearest = 0;
-    for (size_t j = 0; j < model->parts.feature_count; j++)
-        u[j] = transform_value(&model->parts.features[j].transform, x[j]);
-    kernel_row(model->kernel, u, k);
+    double k[KERNEL_CENTRES_MAX], nearest = 0;
+    model_feature_map(model, x, k);
     for (size_t m = 0; m < model->parts.kernel.centre_count; m++)
         nearest = k[m] > nearest ? k[m] : nearest;
     return nearest < MODEL_NEAREST_MIN;

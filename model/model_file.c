@@ -6,15 +6,13 @@
 
 #include "base/json.h"
 #include "model/model_internal.h"
+#include "model/replace_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <math.h>
 #include <sha2.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* A model's parts, and the lengths that they leave to one another. */
 struct artifact {
@@ -22,6 +20,7 @@ struct artifact {
     struct model_parts parts;
     size_t scale_count, centre_numbers; /* of the map; 0: there is none */
     size_t quantile_rows;
+    size_t has_interval; /* its scale at least: 1, else 0 */
     char sha256[SHA256_DIGEST_STRING_LENGTH];
 };
 
@@ -190,7 +189,7 @@ static const struct field artifact_fields[] = {
     OBJECT_FIELD("parameters", artifact, parts.prediction, function),
     OPTIONAL_FIELD("residual", artifact, parts.residual, parts.residual.coefficient_count,
                    function),
-    OPTIONAL_FIELD("interval", artifact, parts.interval, parts.interval.score_count, interval),
+    OPTIONAL_FIELD("interval", artifact, parts.interval, has_interval, interval),
     OBJECT_FIELD("card", artifact, parts.card, card),
     CHARS_FIELD("sha256", artifact, sha256),
 };
@@ -512,8 +511,7 @@ static bool read_object(struct loader *l, const struct object *object, void *bas
 /* `"sha256":"<64 hex>"}` and LF */
 enum { KEY_BYTES = 10, HEX_BYTES = 64, LAST_LINE_BYTES = KEY_BYTES + HEX_BYTES + 3 };
 
-/* Everything that is left in the stream, at most MODEL_FILE_BYTES_MAX; the caller's to free. */
-static char *read_all(FILE *in, size_t *n, struct error *err)
+char *model_read_text(FILE *in, size_t *n, struct error *err)
 {
     size_t capacity = 1 << 16;
     char *text = malloc(capacity), *larger = text;
@@ -596,7 +594,7 @@ static bool finish(struct artifact *a, struct error *err)
     return finish_map(a, err);
 }
 
-static struct model *model_from_text(const char *text, size_t n, struct error *err)
+static struct model *parse_model(const char *text, size_t n, struct error *err)
 {
     struct artifact artifact = {0};
     struct loader l = {.arena = arena_new(1 << 16, 0)};
@@ -612,12 +610,17 @@ static struct model *model_from_text(const char *text, size_t n, struct error *e
     return model;
 }
 
+struct model *model_from_text(const char *text, size_t n, struct error *err)
+{
+    return check_digest(text, n, err) ? parse_model(text, n, err) : NULL;
+}
+
 struct model *model_load(FILE *in, const char *name, struct error *err)
 {
     struct model *model = NULL;
     size_t n;
-    char *text = read_all(in, &n, err);
-    if (text != NULL && check_digest(text, n, err))
+    char *text = model_read_text(in, &n, err);
+    if (text != NULL)
         model = model_from_text(text, n, err);
     free(text);
     if (model == NULL)
@@ -774,7 +777,9 @@ bool model_save(const struct model *model, FILE *out, struct error *err)
                                       .parts = *parts,
                                       .scale_count = kernel->inputs + kernel->direction_count,
                                       .centre_numbers = kernel->centre_count * kernel->inputs,
-                                      .quantile_rows = model_quantile_rows(parts)};
+                                      .quantile_rows = model_quantile_rows(parts),
+                                      .has_interval = parts->interval.scaled ||
+                                                      parts->interval.score_count > 0};
     char hex[SHA256_DIGEST_STRING_LENGTH];
     SHA2_CTX sha;
     struct arena *arena = arena_new(1 << 16, 0);
@@ -789,85 +794,12 @@ bool model_save(const struct model *model, FILE *out, struct error *err)
            error_set(err, ERR_INTERNAL, "%s", strerror(errno));
 }
 
-/* ---- replacing a file ---- */
-
-enum { ATTEMPTS = 100 };
-
-/* Opens the folder the path is in; *name is the rest of the path. */
-static int open_folder(const char *path, const char **name, struct error *err)
+static bool write_model(const void *ctx, FILE *out, struct error *err)
 {
-    const char *slash = strrchr(path, '/');
-    char *folder = slash == NULL ? strdup(".") : strndup(path, (size_t)(slash - path) + 1);
-    if (folder == NULL) {
-        (void)error_set(err, ERR_NO_MEMORY, "out of memory");
-        return -1;
-    }
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        (void)io_error(folder, err);
-    free(folder);
-    *name = slash == NULL ? path : slash + 1;
-    return fd;
-}
-
-/* A new file beside the old one, so that the rename stays within a file system. Names that a killed
- * program left behind are passed over. */
-static FILE *open_temporary(int folder, const char *name, char *temporary, size_t capacity)
-{
-    int fd = -1;
-    errno = EEXIST;
-    for (int i = 0; fd < 0 && errno == EEXIST && i < ATTEMPTS; i++) {
-        if (snprintf(temporary, capacity, ".%s.%d", name, i) >= (int)capacity) {
-            errno = ENAMETOOLONG;
-            return NULL;
-        }
-        fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    }
-    FILE *out = fd >= 0 ? fdopen(fd, "wb") : NULL;
-    if (fd >= 0 && out == NULL) {
-        (void)close(fd);
-        (void)unlinkat(folder, temporary, 0);
-    }
-    return out;
-}
-
-static bool save_durably(const struct model *model, FILE *out, const char *path, struct error *err)
-{
-    if (!model_save(model, out, err)) {
-        error_prefix(err, "%s", path);
-        return false;
-    }
-    return fsync(fileno(out)) == 0 || io_error(path, err);
-}
-
-/* Some file systems cannot sync a folder and say EINVAL; there is nothing to be done about that. */
-static bool replace(int folder, const char *temporary, const char *name, const char *path,
-                    struct error *err)
-{
-    if (renameat(folder, temporary, folder, name) != 0)
-        return io_error(path, err);
-    return fsync(folder) == 0 || errno == EINVAL || io_error(path, err);
+    return model_save(ctx, out, err);
 }
 
 bool model_save_path(const struct model *model, const char *path, struct error *err)
 {
-    char temporary[NAME_MAX + 1];
-    const char *name;
-    int folder = open_folder(path, &name, err);
-    if (folder < 0)
-        return false;
-    bool ok = false;
-    FILE *out = open_temporary(folder, name, temporary, sizeof temporary);
-    if (out == NULL) {
-        (void)io_error(path, err);
-        goto out;
-    }
-    ok = save_durably(model, out, path, err);
-    (void)fclose(out); /* synced: nothing is left to fail */
-    ok = ok && replace(folder, temporary, name, path, err);
-    if (!ok)
-        (void)unlinkat(folder, temporary, 0);
-out:
-    (void)close(folder);
-    return ok;
+    return replace_file(path, write_model, model, err);
 }

@@ -16,7 +16,7 @@
  *          from 0; quantiles come one row per feature, and may have one more for
  *          the predictions; scales come one per feature, then one per direction; centres are all in one flat
  *          array, a feature's number each. clip, quantiles, map, residual and interval are null where
- *          there is none, an undefined figure is null, and the map of kind "linear" is null.
+ *          there is none, interval.scores is empty where only the scale is known, an undefined figure is null, and the map of kind "linear" is null.
  *          Numbers are in shortest round-trip form, so save, load, predict is bit-exact.
  *          format_version comes first. The last line is
  *          `"sha256":"<64 hex>"}` and LF; the digest covers every byte before that line and is checked
@@ -45,12 +45,15 @@ struct model *model_load(FILE *in, const char *name, struct error *err) MUST_CHE
 /* model_load of a path. */
 struct model *model_load_path(const char *path, struct error *err) MUST_CHECK;
 
+/* The two halves of that. All that is left in the stream, at most MODEL_FILE_BYTES_MAX, the caller's to
+ * free; and the model of an artifact's n bytes. Their messages do not say which file it is. */
+char *model_read_text(FILE *in, size_t *n, struct error *err) MUST_CHECK;
+struct model *model_from_text(const char *text, size_t n, struct error *err) MUST_CHECK;
+
 /* Writes the artifact to a stream. */
 bool model_save(const struct model *model, FILE *out, struct error *err) MUST_CHECK;
 
-/* Replaces path atomically: temporary file in the same folder, fsync, rename, fsync of the folder. If
- * that fails, the old file is as it was and nothing is left behind; only when the last step fails is
- * the new file there, and may not survive a power cut. A symbolic link is replaced itself. */
+/* Replaces path as replace_file.h says. */
 bool model_save_path(const struct model *model, const char *path, struct error *err) MUST_CHECK;
 
 #endif

@@ -46,7 +46,7 @@ struct model_interval {
     bool scaled;
     double floor; /* > 0 if scaled */
     const double *scores;
-    size_t score_count; /* 0: the model gives no intervals */
+    size_t score_count; /* 0: the model gives no intervals, even if it knows their scale */
 };
 
 struct model_parts {
@@ -80,6 +80,10 @@ bool model_check_identifier(const char *text, const char *place, struct error *e
  * intercept. */
 double model_function_value(const struct model *model, const struct model_function *function,
                             const double *x);
+
+/* phi(padded) = the features of one raw row x(features) that coefficients go with; padded: the
+ * coefficient count of the prediction, for a kernel rounded up to KERNEL_LANES. */
+void model_feature_map(const struct model *model, const double *x, double *phi);
 
 /* Rows of parts->quantiles. */
 size_t model_quantile_rows(const struct model_parts *parts);

@@ -22,6 +22,7 @@ enum {
     KERNEL_ROWS_MIN = 60,
     PATH_POINTS = 13,    /* of the kernel's penalty, around the tuned one */
     RESIDUAL_POINTS = 7, /* of the residual function's */
+    RESIDUAL_COLS = 1024,
 };
 
 /* What a raw row becomes in X. */
@@ -31,6 +32,7 @@ struct map {
     struct kernel_map plain;            /* kind kernel */
     struct kernel *kernel;
     size_t inputs, cols;
+    size_t stride; /* only every stride-th centre is a column; cols = their count */
 };
 
 /* Judged rows' leave-one-out errors of one fit. */
@@ -45,7 +47,7 @@ struct training {
     struct dataset *ds;
     size_t features;
     const char **names;         /* (features + 1), the target last */
-    struct transform *learnt;   /* (features), for the linear map */
+    struct transform *learnt;   /* (features + 1), for the linear map; the target's last */
     struct transform *shaped;   /* (features), for the kernel map */
     double *block;              /* (MODEL_BLOCK_ROWS, features + 1) */
     double *u;                  /* (features): a transformed row */
@@ -142,18 +144,6 @@ static bool choose_columns(struct training *t, struct error *err)
 
 /* ---- rows ---- */
 
-/* Moves the features of the block's rows together, into x, and the target into y. x may be the block
- * itself. */
-static void split(const double *block, size_t features, size_t rows, double *x, double *y)
-{
-    for (size_t i = 0; i < rows; i++, block += features + 1, x += features) {
-        double target = block[features];
-        memmove(x, block, features * sizeof *x);
-        if (y != NULL)
-            y[i] = target;
-    }
-}
-
 /* The first pass: ranges, means and the sample. */
 static bool learn_rows(struct training *t, struct error *err)
 {
@@ -163,13 +153,13 @@ static bool learn_rows(struct training *t, struct error *err)
         if (!dataset_read(t->ds, MODEL_BLOCK_ROWS, t->block, &rows, err))
             return false;
         sample_add(&t->sample, t->block, rows);
-        split(t->block, t->features, rows, t->block, NULL);
-        transform_learn(t->learnt, t->features, t->rows, t->block, rows);
+        transform_learn(t->learnt, t->features + 1, t->rows, t->block, rows);
         t->rows += rows;
     }
     if (t->rows == 0)
         return error_set(err, ERR_INVALID, "expected at least one row to train on");
-    return sample_finish(&t->sample, err) && transform_finish(t->learnt, t->features, t->rows, err);
+    return sample_finish(&t->sample, err) &&
+           transform_finish(t->learnt, t->features + 1, t->rows, err);
 }
 
 static bool check_end(struct training *t, struct error *err)
@@ -178,6 +168,15 @@ static bool check_end(struct training *t, struct error *err)
     if (!dataset_read(t->ds, 1, t->block, &rows, err))
         return false;
     return rows == 0 || error_set(err, ERR_INVALID, "the data grew while it was read");
+}
+
+/* x(cols) of a transformed row. */
+static void kernel_columns(const struct training *t, const double *u, double *x)
+{
+    const struct map *map = t->map;
+    kernel_row(map->kernel, u, t->k);
+    for (size_t m = 0; m < map->cols; m++)
+        x[m] = t->k[m * map->stride];
 }
 
 /* x(cols) of a raw row. */
@@ -189,8 +188,7 @@ static void map_row(struct training *t, const double *raw, double *x)
         memcpy(x, t->u, map->inputs * sizeof *x);
         return;
     }
-    kernel_row(map->kernel, t->u, t->k);
-    memcpy(x, t->k, map->cols * sizeof *x);
+    kernel_columns(t, t->u, x);
 }
 
 /* What the rows should be fitted to: the target, less what a prior says already. */
@@ -298,10 +296,8 @@ static bool fill_metric(void *ctx, double *p, struct error *err)
     struct training *t = ctx;
     const struct map *map = t->map;
     (void)err;
-    for (size_t m = 0; m < map->cols; m++) {
-        kernel_row(map->kernel, map->plain.centres + m * map->inputs, t->k);
-        memcpy(p + m * map->cols, t->k, map->cols * sizeof *p);
-    }
+    for (size_t m = 0; m < map->cols; m++)
+        kernel_columns(t, map->plain.centres + m * map->stride * map->inputs, p + m * map->cols);
     return true;
 }
 
@@ -332,8 +328,11 @@ static bool fit_map(struct training *t, const struct map *map, const double *pen
 
 static bool fit_linear(struct training *t, struct error *err)
 {
-    t->linear_map = (struct map){
-        .kind = MODEL_LINEAR, .transforms = t->learnt, .inputs = t->features, .cols = t->features};
+    t->linear_map = (struct map){.kind = MODEL_LINEAR,
+                                 .transforms = t->learnt,
+                                 .inputs = t->features,
+                                 .cols = t->features,
+                                 .stride = 1};
     return fit_map(t, &t->linear_map, NULL, 0, &t->linear_errors, &t->linear, err);
 }
 
@@ -451,7 +450,8 @@ static bool make_kernel(struct training *t, struct error *err)
                         .transforms = t->shaped,
                         .plain = plain_map(t),
                         .inputs = t->features,
-                        .cols = t->centres.count};
+                        .cols = t->centres.count,
+                        .stride = 1};
     map->kernel = kernel_new(&map->plain, err);
     if (map->kernel == NULL)
         return false;
@@ -511,7 +511,8 @@ static bool fit_prior(struct training *t, struct error *err)
                         .plain = parts->kernel,
                         .kernel = prior->kernel,
                         .inputs = t->features,
-                        .cols = parts->prediction.coefficient_count};
+                        .cols = parts->prediction.coefficient_count,
+                        .stride = 1};
     t->k = calloc(map->cols + KERNEL_LANES, sizeof *t->k);
     if (t->k == NULL)
         return no_memory(err);
@@ -538,31 +539,62 @@ static bool read_judged(void *ctx, uint64_t first, size_t max_rows, double *x, d
     return true;
 }
 
-/* The residual function is smoother than the prediction: penalties from its own to 1,000 times that. */
+/* Gives the residual function a coefficient for every column: 0 for those that it was not fitted to. */
+static bool spread_residual(struct training *t, size_t cols, size_t stride, struct error *err)
+{
+    struct ridge *residual = &t->calibration.residual;
+    double *beta = calloc(cols, sizeof *beta);
+    if (beta == NULL)
+        return no_memory(err);
+    for (size_t m = 0; m < residual->cols; m++)
+        beta[m * stride] = residual->beta[m];
+    free(residual->beta);
+    residual->beta = beta;
+    residual->cols = cols;
+    return true;
+}
+
+/* Keeps |e| of the judged rows; false in *usable if they tell nothing. */
+static bool keep_absolute(struct training *t, const struct ridge *fit, const struct errors *errors,
+                          bool *usable, struct error *err)
+{
+    *usable = t->judged_count >= CALIBRATE_ROWS_MIN;
+    t->absolute = calloc(t->judged_count + 1, sizeof *t->absolute);
+    if (t->absolute == NULL)
+        return no_memory(err);
+    for (size_t i = 0; *usable && i < t->judged_count; i++) {
+        t->absolute[i] = fabs(error_of(errors, fit, i));
+        *usable = isfinite(t->absolute[i]); /* else a row that determines itself */
+    }
+    return true;
+}
+
+/* The residual function is smoother than the prediction: some of the centres will do, and the penalties
+ * go from the prediction's own to 1,000 times that. */
 static bool fit_intervals(struct training *t, const struct ridge *fit, const struct errors *errors,
                           struct error *err)
 {
-    double penalties[RESIDUAL_POINTS];
-    double share = (double)t->judged_count / (double)t->rows;
-    const struct ridge_source source = {t->map->cols, t->judged_count, t, read_judged};
+    struct map map = *t->map;
+    bool kernel = map.kind == MODEL_KERNEL, usable;
+    double penalties[RESIDUAL_POINTS], share = (double)t->judged_count / (double)t->rows;
+    if (!keep_absolute(t, fit, errors, &usable, err))
+        return false;
+    if (!usable)
+        return true;
+    map.stride = kernel ? (map.cols + RESIDUAL_COLS - 1) / RESIDUAL_COLS : 1;
+    map.cols = (map.cols + map.stride - 1) / map.stride;
+    const struct ridge_source source = {map.cols, t->judged_count, t, read_judged};
     const struct ridge_options options = {.penalties = penalties,
                                           .penalty_count = RESIDUAL_POINTS,
-                                          .metric =
-                                              t->map->kind == MODEL_KERNEL ? fill_metric : NULL,
+                                          .metric = kernel ? fill_metric : NULL,
                                           .metric_ctx = t};
-    if (t->judged_count < CALIBRATE_ROWS_MIN)
-        return true;
-    t->absolute = calloc(t->judged_count, sizeof *t->absolute);
-    if (t->absolute == NULL)
-        return no_memory(err);
-    for (size_t i = 0; i < t->judged_count; i++) {
-        t->absolute[i] = fabs(error_of(errors, fit, i));
-        if (!isfinite(t->absolute[i])) /* rows that determine themselves tell nothing */
-            return true;
-    }
     for (size_t l = 0; l < RESIDUAL_POINTS; l++)
         penalties[l] = fmax(fit->penalty, 1e-12) * share * pow(10, (double)l / 2);
-    return calibrate(&source, &options, t->absolute, &t->calibration, err);
+    const struct map *whole = t->map;
+    t->map = &map;
+    bool ok = calibrate(&source, &options, t->absolute, &t->calibration, err);
+    t->map = whole;
+    return ok && spread_residual(t, fit->cols, map.stride, err);
 }
 
 /* ---- the result ---- */
@@ -581,14 +613,27 @@ static struct model_figures figures_of(const struct ridge *fit)
     return (struct model_figures){f->rows, figure(f->mae), figure(f->rmse), figure(f->r2)};
 }
 
+/* The prior's share is part of what is explained, though not of what was fitted. */
+static struct model_figures figures_with_prior(const struct training *t, const struct ridge *fit)
+{
+    struct model_figures figures = figures_of(fit);
+    const struct transform *target = &t->learnt[t->features];
+    double relative = figures.rmse / target->scale;
+    if (t->options->prior != NULL && target->min < target->max)
+        figures.r2 = figure(1 - relative * relative);
+    return figures;
+}
+
 static struct model_card make_card(const struct training *t, const struct ridge *fit)
 {
     struct model_card card = {.rows = t->rows,
                               .penalty = fit->penalty,
                               .threads = ridge_threads(),
-                              .leave_one_out = figures_of(fit),
+                              .leave_one_out = figures_with_prior(t, fit),
                               .holdout = {0, NAN, NAN, NAN},
-                              .linear = figures_of(&t->linear)};
+                              .linear = {0, NAN, NAN, NAN}};
+    if (t->options->prior == NULL)
+        card.linear = figures_of(&t->linear);
     (void)snprintf(card.data_sha256, sizeof card.data_sha256, "%s", dataset_sha256(t->ds));
     (void)snprintf(card.date, sizeof card.date, "%s", t->options->date);
     ridge_kernel(card.kernel);
@@ -640,7 +685,7 @@ static bool prepare(struct training *t, struct error *err)
         return false;
     size_t cols = t->features + 1, rows = SAMPLE_NUMBERS / cols;
     size_t enough = ROWS_PER_CENTRE * centres + JUDGED_MAX;
-    t->learnt = calloc(t->features, sizeof *t->learnt);
+    t->learnt = calloc(cols, sizeof *t->learnt);
     t->shaped = calloc(t->features, sizeof *t->shaped);
     t->u = calloc(t->features, sizeof *t->u);
     t->quantiles = calloc(t->features * MODEL_QUANTILES, sizeof *t->quantiles);

@@ -45,6 +45,9 @@ enum {
 /* Below this 1 - h is mostly rounding error, and so is a residual divided by it. */
 static const double remainder_min = 1e-12;
 
+/* How far below 0 rounding takes a sum of squares, in units of what was taken away. */
+static const double removal_tolerance = 1e-6;
+
 /* What the diagonal of a metric gets on top, in units of its mean. */
 static const double metric_jitter = 1e-8;
 
@@ -128,32 +131,35 @@ static bool read_rows(struct fit *f, uint64_t first, size_t at, size_t *rows, st
     return check_finite(f, first, at, *rows, err);
 }
 
-/* Means of the block's first rows, relative to its first row so that a constant's is exact. */
-static void find_means(const struct fit *f, size_t rows, double *mean, double *mean_y)
+/* Means of x(rows, cols) and y(rows), relative to the first row so that a constant's is exact. */
+static void find_means(const double *x, const double *y, size_t rows, size_t cols, double *mean,
+                       double *mean_y)
 {
-    size_t cols = f->x.cols;
     double sum_y = 0, n = (double)rows;
     memset(mean, 0, cols * sizeof *mean);
     for (size_t i = 0; i < rows; i++) {
-        const double *x = matrix_row(&f->x, i);
         for (size_t j = 0; j < cols; j++)
-            mean[j] += x[j] - f->x.data[j];
-        sum_y += f->y.data[i] - f->y.data[0];
+            mean[j] += x[i * cols + j] - x[j];
+        sum_y += y[i] - y[0];
     }
     for (size_t j = 0; j < cols; j++)
-        mean[j] = f->x.data[j] + mean[j] / n;
-    *mean_y = f->y.data[0] + sum_y / n;
+        mean[j] = x[j] + mean[j] / n;
+    *mean_y = y[0] + sum_y / n;
+}
+
+static void centre(double *x, double *y, size_t rows, size_t cols, const double *mean,
+                   double mean_y)
+{
+    for (size_t i = 0; i < rows; i++, x += cols) {
+        for (size_t j = 0; j < cols; j++)
+            x[j] -= mean[j];
+        y[i] -= mean_y;
+    }
 }
 
 static void centre_rows(struct fit *f, size_t rows)
 {
-    const double *mean = f->out->mean;
-    for (size_t i = 0; i < rows; i++) {
-        double *x = matrix_row(&f->x, i);
-        for (size_t j = 0; j < f->x.cols; j++)
-            x[j] -= mean[j];
-        f->y.data[i] -= f->out->mean_y;
-    }
+    centre(f->x.data, f->y.data, rows, f->x.cols, f->out->mean, f->out->mean_y);
 }
 
 /* ---- LAPACK ---- */
@@ -177,7 +183,7 @@ static bool factored(const char *routine, lapack_int info, struct error *err)
 
 static bool fill_metric(struct fit *f, struct error *err)
 {
-    size_t p = f->x.cols;
+    size_t p = f->out->cols;
     double trace = 0;
     if (!matrix_init(&f->metric, p, p, err) ||
         !f->options->metric(f->options->metric_ctx, f->metric.data, err))
@@ -191,7 +197,7 @@ static bool fill_metric(struct fit *f, struct error *err)
 
 static bool factor_metric(struct fit *f, struct error *err)
 {
-    lapack_int p = (lapack_int)f->x.cols;
+    lapack_int p = (lapack_int)f->out->cols;
     if (!fill_metric(f, err))
         return false;
     lapack_int info = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', p, f->metric.data, p);
@@ -213,62 +219,163 @@ static bool reduce_gram(struct fit *f, struct error *err)
 /* Columns of `vectors` (cols, count) from the reduced basis back to the columns of X. */
 static void expand(const struct fit *f, double *vectors, size_t count)
 {
-    int p = (int)f->x.cols;
+    int p = (int)f->out->cols;
     cblas_dtrsm(CblasColMajor, CblasLeft, CblasLower, CblasTrans, CblasNonUnit, p, (int)count, 1,
                 f->metric.data, p, vectors, p);
 }
 
-/* ---- pass 1: sums of products ---- */
+/* ---- moments ---- */
 
-/* Adds the block's rows, less the pilot, to the sums. */
-static void add_rows(struct fit *f, size_t rows, double *sum, double *sum_y)
+static bool check_cols(size_t cols, struct error *err)
 {
-    int p = (int)f->size, n = (int)rows;
-    for (size_t i = 0; i < rows; i++) {
-        const double *x = matrix_row(&f->x, i);
-        for (size_t j = 0; j < f->size; j++)
-            sum[j] += x[j];
-        *sum_y += f->y.data[i];
-    }
-    cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, p, n, 1, f->x.data, p, 1, f->factor.data,
-                p);
-    cblas_dgemv(CblasColMajor, CblasNoTrans, p, n, 1, f->x.data, p, f->y.data, 1, 1, f->xy.data, 1);
+    return (cols > 0 && cols <= RIDGE_MAX_COLS) ||
+           error_set(err, ERR_INVALID, "columns: expected 1 to %d, got %zu", RIDGE_MAX_COLS, cols);
 }
 
-/* Moves the sums, which are about the pilot, to the mean. */
-static void move_to_mean(struct fit *f, double *sum, double sum_y)
+bool ridge_moments_init(struct ridge_moments *m, size_t cols, struct error *err)
 {
-    int p = (int)f->size;
-    double n = (double)f->source->rows;
-    struct ridge *out = f->out;
-    cblas_dsyr(CblasColMajor, CblasLower, p, -1 / n, sum, 1, f->factor.data, p);
-    cblas_daxpy(p, -sum_y / n, sum, 1, f->xy.data, 1);
-    cblas_daxpy(p, 1 / n, sum, 1, out->mean, 1);
-    out->mean_y += sum_y / n;
+    *m = (struct ridge_moments){.cols = cols};
+    if (check_cols(cols, err) && matrix_init(&m->mean, cols, 1, err) &&
+        matrix_init(&m->gram, cols, cols, err) && matrix_init(&m->xy, cols, 1, err) &&
+        matrix_init(&m->sum, cols, 1, err))
+        return true;
+    ridge_moments_clear(m);
+    return false;
+}
+
+void ridge_moments_clear(struct ridge_moments *m)
+{
+    matrix_clear(&m->mean);
+    matrix_clear(&m->gram);
+    matrix_clear(&m->xy);
+    matrix_clear(&m->sum);
+    *m = (struct ridge_moments){.cols = 0};
+}
+
+/* The sums are about the pilot, which is in mean until ridge_moments_finish. */
+void ridge_moments_add(struct ridge_moments *m, size_t rows, double *x, double *y)
+{
+    int p = (int)m->cols, n = (int)rows;
+    if (m->rows == 0)
+        find_means(x, y, rows, m->cols, m->mean.data, &m->mean_y);
+    centre(x, y, rows, m->cols, m->mean.data, m->mean_y);
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < m->cols; j++)
+            m->sum.data[j] += x[i * m->cols + j];
+        m->sum_y += y[i];
+        m->yy += y[i] * y[i];
+    }
+    cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, p, n, 1, x, p, 1, m->gram.data, p);
+    cblas_dgemv(CblasColMajor, CblasNoTrans, p, n, 1, x, p, y, 1, 1, m->xy.data, 1);
+    m->rows += rows;
+}
+
+/* Moves the sums from the pilot to the mean. */
+void ridge_moments_finish(struct ridge_moments *m)
+{
+    int p = (int)m->cols;
+    double n = (double)m->rows, *sum = m->sum.data, sum_y = m->sum_y;
+    if (m->rows == 0)
+        return;
+    cblas_dsyr(CblasColMajor, CblasLower, p, -1 / n, sum, 1, m->gram.data, p);
+    cblas_daxpy(p, -sum_y / n, sum, 1, m->xy.data, 1);
+    cblas_daxpy(p, 1 / n, sum, 1, m->mean.data, 1);
+    m->mean_y += sum_y / n;
+    m->yy = fmax(m->yy - sum_y * sum_y / n, 0);
+    memset(sum, 0, m->cols * sizeof *sum);
+    m->sum_y = 0;
+}
+
+/* What is left of a sum of squares; rounding may leave less than nothing. */
+static bool check_squares(double *left, double taken, struct error *err)
+{
+    if (!(*left >= -removal_tolerance * taken))
+        return error_set(err, ERR_INVALID, "expected rows that are part of the others");
+    *left = fmax(*left, 0);
+    return true;
+}
+
+/* With N rows about m and k about q, d = q - m, s = 1 or -1: there are N + s k rows, their mean is
+ * m + s k/(N + s k) d, and their sums of products are those of m plus s times the part's and
+ * s N k/(N + s k) dd'. */
+static bool combine(struct ridge_moments *m, const struct ridge_moments *part, int sign,
+                    struct error *err)
+{
+    int p = (int)m->cols;
+    double n = (double)m->rows, k = (double)part->rows, s = sign, rows = n + s * k;
+    double *d = m->sum.data;
+    if (part->cols != m->cols)
+        return error_set(err, ERR_INVALID, "columns: expected %zu, got %zu", m->cols, part->cols);
+    for (size_t j = 0; j < m->cols; j++)
+        d[j] = part->mean.data[j] - m->mean.data[j];
+    double d_y = part->mean_y - m->mean_y, weight = s * n * k / rows;
+    for (size_t j = 0; j < m->cols; j++)
+        cblas_daxpy(p - (int)j, s, part->gram.data + j * m->cols + j, 1,
+                    m->gram.data + j * m->cols + j, 1);
+    cblas_dsyr(CblasColMajor, CblasLower, p, weight, d, 1, m->gram.data, p);
+    cblas_daxpy(p, s, part->xy.data, 1, m->xy.data, 1);
+    cblas_daxpy(p, weight * d_y, d, 1, m->xy.data, 1);
+    cblas_daxpy(p, s * k / rows, d, 1, m->mean.data, 1);
+    m->yy += s * part->yy + weight * d_y * d_y;
+    m->mean_y += s * k / rows * d_y;
+    m->rows = sign > 0 ? m->rows + part->rows : m->rows - part->rows;
+    memset(d, 0, m->cols * sizeof *d);
+    return true;
+}
+
+bool ridge_moments_merge(struct ridge_moments *m, const struct ridge_moments *part,
+                         struct error *err)
+{
+    return part->rows == 0 || combine(m, part, 1, err);
+}
+
+bool ridge_moments_subtract(struct ridge_moments *m, const struct ridge_moments *part,
+                            struct error *err)
+{
+    if (part->rows == 0)
+        return true;
+    if (part->rows >= m->rows)
+        return error_set(err, ERR_INVALID, "rows: expected fewer than %" PRIu64 ", got %" PRIu64,
+                         m->rows, part->rows);
+    if (!combine(m, part, -1, err) || !check_squares(&m->yy, part->yy, err))
+        return false;
+    for (size_t j = 0; j < m->cols; j++) {
+        size_t at = j * m->cols + j;
+        if (!check_squares(&m->gram.data[at], part->gram.data[at], err))
+            return false;
+    }
+    return true;
+}
+
+/* ---- pass 1: sums of products ---- */
+
+/* Makes the moments, which are used up, those of the fit. */
+static void take_moments(struct fit *f, struct ridge_moments *m)
+{
+    f->factor = m->gram;
+    f->xy = m->xy;
+    m->gram = m->xy = (struct matrix){0};
+    memcpy(f->out->mean, m->mean.data, m->cols * sizeof *f->out->mean);
+    f->out->mean_y = m->mean_y;
     for (size_t j = 0; j < f->size; j++)
         f->spread.data[j] = f->factor.data[j * f->size + j];
 }
 
 static bool sum_products(struct fit *f, struct error *err)
 {
+    struct ridge_moments m;
     size_t rows = 0;
-    double sum_y = 0;
-    struct matrix sum;
-    bool ok = false;
-    if (!matrix_init(&sum, f->size, 1, err))
-        return false;
-    for (uint64_t first = 0; first < f->source->rows; first += rows) {
-        if (!read_rows(f, first, 0, &rows, err))
-            goto out;
-        if (first == 0)
-            find_means(f, rows, f->out->mean, &f->out->mean_y);
-        centre_rows(f, rows);
-        add_rows(f, rows, sum.data, &sum_y);
+    bool ok = ridge_moments_init(&m, f->size, err);
+    for (uint64_t first = 0; ok && first < f->source->rows; first += rows) {
+        ok = read_rows(f, first, 0, &rows, err);
+        if (ok)
+            ridge_moments_add(&m, rows, f->x.data, f->y.data);
     }
-    move_to_mean(f, sum.data, sum_y);
-    ok = true;
-out:
-    matrix_clear(&sum);
+    if (ok) {
+        ridge_moments_finish(&m);
+        take_moments(f, &m);
+    }
+    ridge_moments_clear(&m);
     return ok;
 }
 
@@ -291,7 +398,7 @@ static bool sum_products_dual(struct fit *f, struct error *err)
     for (size_t first = 0; first < f->size; first += rows)
         if (!read_rows(f, first, first, &rows, err))
             return false;
-    find_means(f, f->size, f->out->mean, &f->out->mean_y);
+    find_means(f->x.data, f->y.data, f->size, f->x.cols, f->out->mean, &f->out->mean_y);
     centre_rows(f, f->size);
     if (f->options->metric != NULL) {
         if (!factor_metric(f, err))
@@ -311,17 +418,9 @@ static bool sum_products_dual(struct fit *f, struct error *err)
 
 /* ---- penalties ---- */
 
-static bool check_options(const struct ridge_source *source, const struct ridge_options *options,
-                          struct error *err)
+static bool check_penalties(const struct ridge_options *options, struct error *err)
 {
     size_t count = options->penalty_count;
-    if (source->cols == 0 || source->cols > RIDGE_MAX_COLS)
-        return error_set(err, ERR_INVALID, "columns: expected 1 to %d, got %zu", RIDGE_MAX_COLS,
-                         source->cols);
-    if (source->rows == 0)
-        return error_set(err, ERR_INVALID, "rows: expected at least 1, got 0");
-    if (source->rows < 2 && (count != 1 || options->leave_one_out))
-        return error_set(err, ERR_INVALID, "rows: leave-one-out needs at least 2, got 1");
     if (count > RIDGE_MAX_PENALTIES)
         return error_set(err, ERR_INVALID, "penalties: expected at most %d, got %zu",
                          RIDGE_MAX_PENALTIES, count);
@@ -333,6 +432,18 @@ static bool check_options(const struct ridge_source *source, const struct ridge_
                              penalty);
     }
     return true;
+}
+
+static bool check_options(const struct ridge_source *source, const struct ridge_options *options,
+                          struct error *err)
+{
+    if (!check_cols(source->cols, err))
+        return false;
+    if (source->rows == 0)
+        return error_set(err, ERR_INVALID, "rows: expected at least 1, got 0");
+    if (source->rows < 2 && (options->penalty_count != 1 || options->leave_one_out))
+        return error_set(err, ERR_INVALID, "rows: leave-one-out needs at least 2, got 1");
+    return check_penalties(options, err);
 }
 
 /* Fills in the penalties, whose default path needs the spread of the columns. */
@@ -591,22 +702,28 @@ out:
 
 /* ---- the fit ---- */
 
+/* All but the rows and the sums of their products. */
+static bool fit_init_basis(struct fit *f, struct error *err)
+{
+    size_t count = f->out->penalty_count;
+    return matrix_init(&f->spread, f->out->cols, 1, err) && matrix_init(&f->d, f->size, 1, err) &&
+           matrix_init(&f->z, f->size, 1, err) && matrix_init(&f->weight, f->size, count, err) &&
+           matrix_init(&f->scaled, f->size, count, err);
+}
+
 static bool fit_init(struct fit *f, struct error *err)
 {
     const struct ridge_source *source = f->source;
-    size_t cols = source->cols, count = f->out->penalty_count;
+    size_t cols = source->cols;
     if (source->rows < cols)
         f->form = FORM_DUAL;
     else
-        f->form = count == 1 ? FORM_CHOLESKY : FORM_EIGEN;
-    f->size = f->form == FORM_DUAL ? (size_t)source->rows : cols;
-    size_t held = f->form == FORM_DUAL ? f->size : block_rows(source);
+        f->form = f->out->penalty_count == 1 ? FORM_CHOLESKY : FORM_EIGEN;
+    bool dual = f->form == FORM_DUAL;
+    f->size = dual ? (size_t)source->rows : cols;
+    size_t held = dual ? f->size : block_rows(source);
     return matrix_init(&f->x, held, cols, err) && matrix_init(&f->y, held, 1, err) &&
-           matrix_init(&f->factor, f->size, f->size, err) &&
-           matrix_init(&f->spread, cols, 1, err) && matrix_init(&f->xy, cols, 1, err) &&
-           matrix_init(&f->d, f->size, 1, err) && matrix_init(&f->z, f->size, 1, err) &&
-           matrix_init(&f->weight, f->size, count, err) &&
-           matrix_init(&f->scaled, f->size, count, err);
+           (!dual || matrix_init(&f->factor, f->size, f->size, err)) && fit_init_basis(f, err);
 }
 
 static void fit_clear(struct fit *f)
@@ -709,18 +826,98 @@ bool ridge_fit(const struct ridge_source *source, const struct ridge_options *op
     return ok;
 }
 
+/* ---- fits from moments ---- */
+
+/* The fit's sums are those of `all` less the part's, if there is one. */
+static bool start_from(struct fit *f, const struct ridge_moments *all,
+                       const struct ridge_moments *part, struct error *err)
+{
+    struct ridge_moments m;
+    bool ok = fit_init_basis(f, err) && ridge_moments_init(&m, all->cols, err);
+    if (!ok)
+        return false;
+    ok = ridge_moments_merge(&m, all, err) &&
+         (part == NULL || ridge_moments_subtract(&m, part, err));
+    if (ok)
+        take_moments(f, &m);
+    ridge_moments_clear(&m);
+    return ok && set_penalties(f, err);
+}
+
+bool ridge_solve(const struct ridge_moments *m, const struct ridge_options *options,
+                 struct ridge *out, struct error *err)
+{
+    struct fit f = {.options = options, .out = out, .form = FORM_CHOLESKY, .size = m->cols};
+    *out = (struct ridge){.cols = 0};
+    bool ok = check_penalties(options, err);
+    if (ok && (options->penalty_count != 1 || m->rows == 0))
+        ok = error_set(err, ERR_INVALID, "solve: expected one penalty and at least one row");
+    ok = ok && ridge_init(out, m->cols, 1, err) && start_from(&f, m, NULL, err) &&
+         factor_cholesky(&f, err) && choose_penalty(out, err) && set_coefficients(&f, err);
+    fit_clear(&f);
+    if (!ok)
+        ridge_clear(out);
+    return ok;
+}
+
+/* Sums of squared errors on the part's rows: with centred rows Xc beta = yc - e up to a shift,
+ * |e|^2 = yy - 2 beta'xy + beta'Xc'Xc beta + rows shift^2. */
+static bool judge_part(const struct fit *f, const struct ridge_moments *part, double *squares,
+                       struct error *err)
+{
+    struct matrix beta, product = {0};
+    int p = (int)f->size, count = (int)f->out->penalty_count;
+    bool ok = matrix_init(&beta, f->out->penalty_count, f->size, err) &&
+              matrix_init(&product, f->out->penalty_count, f->size, err);
+    if (ok) {
+        cblas_dgemm(CblasColMajor, CblasNoTrans, CblasTrans, p, count, p, 1, f->factor.data, p,
+                    f->scaled.data, count, 0, beta.data, p);
+        cblas_dsymm(CblasColMajor, CblasLeft, CblasLower, p, count, 1, part->gram.data, p,
+                    beta.data, p, 0, product.data, p);
+    }
+    for (size_t l = 0; ok && l < f->out->penalty_count; l++) {
+        const double *b = matrix_row(&beta, l);
+        double shift = part->mean_y - f->out->mean_y - cblas_ddot(p, b, 1, part->mean.data, 1) +
+                       cblas_ddot(p, b, 1, f->out->mean, 1);
+        double around = part->yy - 2 * cblas_ddot(p, b, 1, part->xy.data, 1) +
+                        cblas_ddot(p, b, 1, matrix_row(&product, l), 1);
+        squares[l] = fmax(around, 0) + (double)part->rows * shift * shift;
+    }
+    matrix_clear(&beta);
+    matrix_clear(&product);
+    return ok;
+}
+
+bool ridge_held_out(const struct ridge_moments *all, const struct ridge_moments *part,
+                    const struct ridge_options *options, double *squares, struct error *err)
+{
+    struct ridge fitted = {.cols = 0};
+    struct fit f = {.options = options, .out = &fitted, .form = FORM_EIGEN, .size = all->cols};
+    bool ok = check_penalties(options, err);
+    if (ok && (options->penalty_count == 0 || !(options->penalties[0] > 0)))
+        ok = error_set(err, ERR_INVALID, "penalties: expected numbers above 0");
+    ok = ok && ridge_init(&fitted, all->cols, options->penalty_count, err) &&
+         start_from(&f, all, part, err) && factor_eigen(&f, err) &&
+         judge_part(&f, part, squares, err);
+    fit_clear(&f);
+    ridge_clear(&fitted);
+    return ok;
+}
+
 /* ---- the gradient of the leave-one-out error ---- */
 
-/* With A = Xc'Xc + lambda P, c = A^-1 Xc'yc, r = yc - Xc c, and for a judged row h = 1/n + xc'A^-1 xc and
- * e = r / (1 - h), the error is E = mean e^2 over the judged rows. Let alpha = dE/dr and beta = dE/dh
- * (0 for rows that are not judged), B = Xc A^-1, v = B'alpha, S = B'diag(beta)B, t = Xc v. Then
+/* With A = Xc'Xc + lambda P = LL', c = A^-1 Xc'yc, r = yc - Xc c, and for a judged row h = 1/n + xc'A^-1 xc
+ * and e = r / (1 - h), the error is E = mean e^2 over the judged rows. Let alpha = dE/dr and beta = dE/dh
+ * (0 for rows that are not judged), rows q = L^-1 xc of Q, v = A^-1 Xc'alpha, t = Xc v and
+ * T = Q'diag(beta)Q. Then
  *
- *   dE/dXc = (t - alpha) c' - r v' + 2 diag(beta) B - 2 Xc S      dE/dP = lambda (v c' - S)
+ *   dE/dXc = (t - alpha) c' - r v' + 2 (diag(beta) Q - Q T) L^-1
+ *   dE/dP  = lambda (v c' - L'^-1 T L^-1)
  *
- * and dE/dX is that less its column means, 1'dE/dXc = -(1'alpha) c' + 2 beta'B. */
+ * and dE/dX is dE/dXc less its column means, 1'dE/dXc = -(1'alpha) c' + 2 beta'Q L^-1. */
 struct gradient {
-    struct matrix b;             /* (block rows, size): rows of B */
-    struct matrix s;             /* (size, size): S, lower by columns */
+    struct matrix q, b;          /* (block rows, size) */
+    struct matrix t;             /* (size, size): T, its lower triangle by columns */
     struct matrix c, u, v, mean; /* (size, 1): u = Xc'alpha; mean of dE/dXc */
     struct matrix alpha, beta;   /* (rows, 1) */
     double squares;              /* sum of e^2 */
@@ -730,16 +927,18 @@ struct gradient {
 static bool gradient_init(struct gradient *g, const struct fit *f, struct error *err)
 {
     size_t p = f->size, rows = (size_t)f->source->rows;
-    return matrix_init(&g->b, f->x.rows, p, err) && matrix_init(&g->s, p, p, err) &&
-           matrix_init(&g->c, p, 1, err) && matrix_init(&g->u, p, 1, err) &&
-           matrix_init(&g->v, p, 1, err) && matrix_init(&g->mean, p, 1, err) &&
-           matrix_init(&g->alpha, rows, 1, err) && matrix_init(&g->beta, rows, 1, err);
+    return matrix_init(&g->q, f->x.rows, p, err) && matrix_init(&g->b, f->x.rows, p, err) &&
+           matrix_init(&g->t, p, p, err) && matrix_init(&g->c, p, 1, err) &&
+           matrix_init(&g->u, p, 1, err) && matrix_init(&g->v, p, 1, err) &&
+           matrix_init(&g->mean, p, 1, err) && matrix_init(&g->alpha, rows, 1, err) &&
+           matrix_init(&g->beta, rows, 1, err);
 }
 
 static void gradient_clear(struct gradient *g)
 {
+    matrix_clear(&g->q);
     matrix_clear(&g->b);
-    matrix_clear(&g->s);
+    matrix_clear(&g->t);
     matrix_clear(&g->c);
     matrix_clear(&g->u);
     matrix_clear(&g->v);
@@ -748,15 +947,34 @@ static void gradient_clear(struct gradient *g)
     matrix_clear(&g->beta);
 }
 
-/* x(count, size) = x L'^-1, or x L^-1. */
-static void solve_rows(const struct fit *f, double *x, size_t count, bool transposed)
+/* vector = L^-1 vector, or L'^-1 vector. */
+static void solve(const struct fit *f, double *vector, bool transposed)
 {
-    cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, transposed ? CblasNoTrans : CblasTrans,
-                CblasNonUnit, (int)count, (int)f->size, 1, f->factor.data, (int)f->size, x,
+    cblas_dtrsv(CblasColMajor, CblasLower, transposed ? CblasTrans : CblasNoTrans, CblasNonUnit,
+                (int)f->size, f->factor.data, (int)f->size, vector, 1);
+}
+
+/* Rows of q or, with Q L^-1, of a result: columns of their transpose. */
+static void solve_rows(const struct fit *f, double *rows, size_t count, bool transposed)
+{
+    cblas_dtrsm(CblasColMajor, CblasLeft, CblasLower, transposed ? CblasTrans : CblasNoTrans,
+                CblasNonUnit, (int)f->size, (int)count, 1, f->factor.data, (int)f->size, rows,
                 (int)f->size);
 }
 
-/* e, alpha and beta, not yet divided by the count of judged rows, from q = L^-1 xc in b. */
+/* Reads a block of rows, centred, and makes q of it. */
+static bool read_block(struct fit *f, struct gradient *g, uint64_t first, size_t *rows,
+                       struct error *err)
+{
+    if (!read_rows(f, first, 0, rows, err))
+        return false;
+    centre_rows(f, *rows);
+    memcpy(g->q.data, f->x.data, *rows * f->size * sizeof(double));
+    solve_rows(f, g->q.data, *rows, false);
+    return true;
+}
+
+/* e, alpha and beta of the block's judged rows, not yet divided by their count. */
 static bool judge_block(struct fit *f, struct gradient *g, uint64_t first, size_t rows,
                         struct error *err)
 {
@@ -766,11 +984,11 @@ static bool judge_block(struct fit *f, struct gradient *g, uint64_t first, size_
         uint64_t row = first + i;
         if (options->judged != NULL && !options->judged(options->judged_ctx, row))
             continue;
-        const double *q = matrix_row(&g->b, i);
+        const double *q = matrix_row(&g->q, i);
         double left = 1 - 1 / (double)f->source->rows - cblas_ddot(p, q, 1, q, 1);
         if (!(left > remainder_min))
             return undetermined(f->out->penalties[0], "a row determines itself", err);
-        double e = (f->y.data[i] - cblas_ddot(p, matrix_row(&f->x, i), 1, g->c.data, 1)) / left;
+        double e = (f->y.data[i] - cblas_ddot(p, q, 1, f->z.data, 1)) / left;
         g->squares += e * e;
         g->alpha.data[row] = 2 * e / left;
         g->beta.data[row] = 2 * e * e / left;
@@ -779,101 +997,103 @@ static bool judge_block(struct fit *f, struct gradient *g, uint64_t first, size_
     return true;
 }
 
-/* Adds the block's judged rows to S, u and beta'B; b holds their q. */
-static void add_judged(struct fit *f, struct gradient *g, uint64_t first, size_t rows)
+/* Adds the block to T, u and 2 beta'Q. */
+static void add_block(struct fit *f, struct gradient *g, uint64_t first, size_t rows)
 {
     int p = (int)f->size, n = (int)rows;
     const double *alpha = g->alpha.data + first, *beta = g->beta.data + first;
-    solve_rows(f, g->b.data, rows, false);
     cblas_dgemv(CblasRowMajor, CblasTrans, n, p, 1, f->x.data, p, alpha, 1, 1, g->u.data, 1);
-    cblas_dgemv(CblasRowMajor, CblasTrans, n, p, 2, g->b.data, p, beta, 1, 1, g->mean.data, 1);
+    cblas_dgemv(CblasRowMajor, CblasTrans, n, p, 2, g->q.data, p, beta, 1, 1, g->mean.data, 1);
     for (size_t i = 0; i < rows; i++)
-        cblas_dscal(p, sqrt(beta[i]), matrix_row(&g->b, i), 1);
-    cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, p, n, 1, g->b.data, p, 1, g->s.data, p);
+        cblas_dscal(p, sqrt(beta[i]), matrix_row(&g->q, i), 1);
+    cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, p, n, 1, g->q.data, p, 1, g->t.data, p);
 }
 
-static bool gradient_judge(struct fit *f, struct gradient *g, struct error *err)
+/* Divides the sums by the count of judged rows and finishes v and the mean. */
+static void finish_sums(struct fit *f, struct gradient *g)
 {
-    size_t rows = 0;
-    int p = (int)f->size;
-    for (uint64_t first = 0; first < f->source->rows; first += rows) {
-        if (!read_rows(f, first, 0, &rows, err))
-            return false;
-        centre_rows(f, rows);
-        memcpy(g->b.data, f->x.data, rows * f->size * sizeof(double));
-        solve_rows(f, g->b.data, rows, true);
-        if (!judge_block(f, g, first, rows, err))
-            return false;
-        add_judged(f, g, first, rows);
-    }
-    if (g->judged == 0)
-        return error_set(err, ERR_INVALID, "gradient: no row is judged");
+    int p = (int)f->size, n = (int)g->alpha.rows;
     double each = 1 / (double)g->judged, sum = 0;
     for (size_t i = 0; i < g->alpha.rows; i++)
         sum += g->alpha.data[i];
+    solve(f, g->mean.data, true);
     cblas_daxpy(p, -sum, g->c.data, 1, g->mean.data, 1);
-    cblas_dscal(p, each / (double)f->source->rows, g->mean.data, 1);
-    cblas_dscal((int)g->alpha.rows, each, g->alpha.data, 1);
-    cblas_dscal((int)g->beta.rows, each, g->beta.data, 1);
-    cblas_dscal(p, each, g->u.data, 1);
-    cblas_dscal(p * p, each, g->s.data, 1);
-    memcpy(g->v.data, g->u.data, f->size * sizeof(double));
-    cblas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, p, f->factor.data, p,
-                g->v.data, 1);
-    cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, p, f->factor.data, p,
-                g->v.data, 1);
+    cblas_dscal(p, each / n, g->mean.data, 1);
+    cblas_dscal(n, each, g->alpha.data, 1);
+    cblas_dscal(n, each, g->beta.data, 1);
+    cblas_dscal(p * p, each, g->t.data, 1);
+    cblas_daxpy(p, each, g->u.data, 1, g->v.data, 1);
+    solve(f, g->v.data, false);
+    solve(f, g->v.data, true);
+}
+
+static bool judge_all(struct fit *f, struct gradient *g, struct error *err)
+{
+    size_t rows = 0;
+    for (uint64_t first = 0; first < f->source->rows; first += rows) {
+        if (!read_block(f, g, first, &rows, err) || !judge_block(f, g, first, rows, err))
+            return false;
+        add_block(f, g, first, rows);
+    }
+    if (g->judged == 0)
+        return error_set(err, ERR_INVALID, "gradient: no row is judged");
+    finish_sums(f, g);
     return true;
 }
 
 /* b = dE/dX of the block. */
-static void gradient_block(struct fit *f, struct gradient *g, uint64_t first, size_t rows)
+static void differentiate_block(const struct fit *f, struct gradient *g, uint64_t first,
+                                size_t rows)
 {
     int p = (int)f->size, n = (int)rows;
-    memcpy(g->b.data, f->x.data, rows * f->size * sizeof(double));
+    cblas_dsymm(CblasColMajor, CblasLeft, CblasLower, p, n, -2, g->t.data, p, g->q.data, p, 0,
+                g->b.data, p);
+    for (size_t i = 0; i < rows; i++)
+        cblas_daxpy(p, 2 * g->beta.data[first + i], matrix_row(&g->q, i), 1, matrix_row(&g->b, i),
+                    1);
     solve_rows(f, g->b.data, rows, true);
-    solve_rows(f, g->b.data, rows, false);
     for (size_t i = 0; i < rows; i++) {
         const double *x = matrix_row(&f->x, i);
-        double *b = matrix_row(&g->b, i), beta = g->beta.data[first + i];
+        double *b = matrix_row(&g->b, i);
         double r = f->y.data[i] - cblas_ddot(p, x, 1, g->c.data, 1);
         double t = cblas_ddot(p, x, 1, g->v.data, 1) - g->alpha.data[first + i];
         for (size_t j = 0; j < f->size; j++)
-            b[j] = 2 * beta * b[j] + t * g->c.data[j] - r * g->v.data[j] - g->mean.data[j];
+            b[j] += t * g->c.data[j] - r * g->v.data[j] - g->mean.data[j];
     }
-    cblas_dsymm(CblasColMajor, CblasLeft, CblasLower, p, n, -2, g->s.data, p, f->x.data, p, 1,
-                g->b.data, p);
 }
 
-static bool gradient_rows(struct fit *f, struct gradient *g, const struct ridge_gradient *out,
-                          struct error *err)
+static bool tell_rows(struct fit *f, struct gradient *g, const struct ridge_gradient *out,
+                      struct error *err)
 {
     size_t rows = 0;
     for (uint64_t first = 0; first < f->source->rows; first += rows) {
-        if (!read_rows(f, first, 0, &rows, err))
+        if (!read_block(f, g, first, &rows, err))
             return false;
-        centre_rows(f, rows);
-        gradient_block(f, g, first, rows);
+        differentiate_block(f, g, first, rows);
         if (!out->rows(out->ctx, first, rows, g->b.data, err))
             return false;
     }
     return true;
 }
 
-static bool gradient_metric(struct fit *f, struct gradient *g, struct ridge_gradient *out,
-                            struct error *err)
+static bool tell_metric(struct fit *f, struct gradient *g, struct ridge_gradient *out,
+                        struct error *err)
 {
     size_t p = f->size;
-    double penalty = f->out->penalties[0], *s = g->s.data;
-    out->by_log_penalty = 0;
+    double penalty = f->out->penalties[0], *t = g->t.data;
     for (size_t j = 0; j < p; j++)
-        for (size_t i = j; i < p; i++) {
-            double lower = s[j * p + i];
-            s[j * p + i] = penalty * (g->c.data[i] * g->v.data[j] - lower);
-            s[i * p + j] = penalty * (g->c.data[j] * g->v.data[i] - lower);
+        for (size_t i = j + 1; i < p; i++)
+            t[i * p + j] = t[j * p + i];
+    solve_rows(f, t, p, true); /* T is symmetric: columns are rows */
+    cblas_dtrsm(CblasColMajor, CblasRight, CblasLower, CblasNoTrans, CblasNonUnit, (int)p, (int)p,
+                1, f->factor.data, (int)p, t, (int)p);
+    out->by_log_penalty = 0;
+    for (size_t i = 0; i < p; i++)
+        for (size_t j = 0; j < p; j++) {
+            t[i * p + j] = penalty * (g->v.data[i] * g->c.data[j] - t[i * p + j]);
+            out->by_log_penalty += t[i * p + j] * f->metric.data[i * p + j];
         }
-    for (size_t i = 0; i < p * p; i++)
-        out->by_log_penalty += s[i] * f->metric.data[i];
-    return out->metric(out->ctx, s, err);
+    return out->metric(out->ctx, t, err);
 }
 
 static bool gradient(struct fit *f, struct gradient *g, struct ridge_gradient *out,
@@ -883,12 +1103,11 @@ static bool gradient(struct fit *f, struct gradient *g, struct ridge_gradient *o
         !set_penalties(f, err) || !factor_cholesky(f, err))
         return false;
     memcpy(g->c.data, f->z.data, f->size * sizeof(double));
-    cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, (int)f->size, f->factor.data,
-                (int)f->size, g->c.data, 1);
-    if (!gradient_judge(f, g, err))
+    solve(f, g->c.data, true);
+    if (!judge_all(f, g, err))
         return false;
     out->error = g->squares / (double)g->judged;
-    return gradient_rows(f, g, out, err) && gradient_metric(f, g, out, err);
+    return tell_rows(f, g, out, err) && tell_metric(f, g, out, err);
 }
 
 bool ridge_gradient(const struct ridge_source *source, const struct ridge_options *options,

@@ -10,7 +10,8 @@
  *          leave-one-out residual r_i / (1 - h_i) for every penalty in closed form. With more
  *          columns than rows the (rows, rows) matrix is factored instead. A metric is taken in by
  *          reduction (P = LL', L^-1 Gram L'^-1). ridge_gradient differentiates the leave-one-out
- *          error by every number of X and P. The only file that knows BLAS and LAPACK.
+ *          error by every number of X and P. The sums of pass 1 add up over parts of the rows and can be
+ *          taken away again (struct ridge_moments). The only file that knows BLAS and LAPACK.
  * Does not: scale columns, make features, hold (rows, cols) in memory when rows > cols, print.
  * Threads: ridge_fit has no state of its own, but OpenBLAS's thread count belongs to the process.
  *          The callbacks run on the calling thread.
@@ -25,6 +26,7 @@
 #define MODEL_RIDGE_H
 
 #include "base/error.h"
+#include "model/matrix.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -124,6 +126,50 @@ bool ridge_gradient(const struct ridge_source *source, const struct ridge_option
 
 /* Releases what ridge_fit allocated and zeroes *r. */
 void ridge_clear(struct ridge *r);
+
+/* ---- moments: all that a fit at one penalty needs to know of its rows, and they add up ---- */
+
+struct ridge_moments {
+    size_t cols;
+    uint64_t rows;
+    struct matrix mean; /* (cols, 1) of X */
+    struct matrix gram; /* (cols, cols): the lower triangle, by columns, of Xc'Xc, Xc = X - mean */
+    struct matrix xy;   /* (cols, 1): Xc'yc */
+    double mean_y, yy;  /* yy = yc'yc */
+    struct matrix sum;  /* (cols, 1); with sum_y: what only ridge_moments_add and _finish know */
+    double sum_y;
+};
+
+/* Moments of no rows; 1 .. RIDGE_MAX_COLS columns. Released with ridge_moments_clear. */
+bool ridge_moments_init(struct ridge_moments *m, size_t cols, struct error *err) MUST_CHECK;
+void ridge_moments_clear(struct ridge_moments *m);
+
+/* Takes in rows x(rows, cols), row-major, and y(rows), at least one, all finite; both are changed. All
+ * blocks but the last should have as many rows as may be: the first one's mean is what keeps the digits. */
+void ridge_moments_add(struct ridge_moments *m, size_t rows, double *x, double *y);
+
+/* After the last ridge_moments_add: the fields are what they are called. */
+void ridge_moments_finish(struct ridge_moments *m);
+
+/* Adds or takes away the rows of a part, finished moments of as many columns. ERR_INVALID when rows are
+ * taken away that cannot have been there; *m is then good for nothing but clearing.
+ * Source: Chan, Golub and LeVeque 1979. */
+bool ridge_moments_merge(struct ridge_moments *m, const struct ridge_moments *part,
+                         struct error *err) MUST_CHECK;
+bool ridge_moments_subtract(struct ridge_moments *m, const struct ridge_moments *part,
+                            struct error *err) MUST_CHECK;
+
+/* ridge_fit from moments and with a single penalty; there are no leave-one-out figures. Of the options
+ * penalties and metric count. Memory: cols^2 doubles, twice that with a metric. */
+bool ridge_solve(const struct ridge_moments *m, const struct ridge_options *options,
+                 struct ridge *out, struct error *err) MUST_CHECK;
+
+/* squares(penalty_count) = sum of the squared errors that the fits to all rows but the part's make on
+ * the part's rows, exact but for rounding. Of the options penalties, all above 0, and metric count.
+ * Memory: 3 cols^2 doubles, 4 cols^2 with a metric. */
+bool ridge_held_out(const struct ridge_moments *all, const struct ridge_moments *part,
+                    const struct ridge_options *options, double *squares,
+                    struct error *err) MUST_CHECK;
 
 /* ---- what did the work, for the training card ---- */
 

@@ -13,7 +13,8 @@
 enum {
     CENTRES = 700,
     ROWS = 6000,
-    FINE = 2,      /* times as many in the last search */
+    FINE_CENTRES = 1400, /* in the last search */
+    FINE_ROWS = 9000,
     WIDE = 80,     /* columns from which on centres and rows shrink, so that time is bounded */
     RIVALS = 8,    /* inputs whose pairs compete; all 56 directions fit in a map */
     PAIRS_MAX = 4, /* that stay */
@@ -360,12 +361,12 @@ static bool set_points(struct problem *p, struct error *err)
     return true;
 }
 
-/* A search over `fine` times the usual rows and centres. */
-static bool set_size(struct problem *p, size_t fine, struct error *err)
+/* Prepares a search over so many rows and centres, or as many as there are. */
+static bool set_size(struct problem *p, size_t most_rows, size_t most_centres, struct error *err)
 {
     double shrink = p->u->cols > WIDE ? sqrt((double)WIDE / (double)p->u->cols) : 1;
-    size_t rows = (size_t)((double)(fine * ROWS) * shrink);
-    size_t centres = (size_t)((double)(fine * CENTRES) * shrink);
+    size_t rows = (size_t)((double)most_rows * shrink);
+    size_t centres = (size_t)((double)most_centres * shrink);
     p->rows = smaller(rows, p->u->rows);
     p->centres = smaller(centres, p->rows / 3);
     p->map.centres = p->u->data;
@@ -419,7 +420,7 @@ static bool problem_init(struct problem *p, const struct matrix *u, const double
         (struct kernel_map){.inputs = u->cols, .directions = p->directions, .scales = p->scales};
     if (p->spread == NULL || p->scales == NULL || p->slope == NULL || p->directions == NULL)
         return error_set(err, ERR_NO_MEMORY, "tune: out of memory");
-    return set_size(p, 1, err) && set_spreads(p, err);
+    return set_size(p, ROWS, CENTRES, err) && set_spreads(p, err);
 }
 
 static void problem_clear(struct problem *p)
@@ -649,7 +650,7 @@ static bool solve(struct problem *p, double *value, struct error *err)
         return true;
     p->done = 0.7;
     p->share = 0.03;
-    return set_size(p, FINE, err) && descend(p, 8, value, err);
+    return set_size(p, FINE_ROWS, FINE_CENTRES, err) && descend(p, 6, value, err);
 }
 
 static bool keep(const struct problem *p, double value, struct tuned *out, struct error *err)

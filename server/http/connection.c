@@ -18,31 +18,38 @@
 
 /* ---- input buffers ---- */
 
+static void drop_input(struct connection *c)
+{
+    if (c->owned)
+        worker_let_go(c->worker, c->data, c->capacity);
+    c->data = NULL;
+    c->n = c->pos = c->capacity = 0;
+    c->owned = false;
+}
+
 /* Moves what has not been consumed into an own buffer of at least `capacity` bytes; with nothing left
- * and no wish for more, gives the buffer up. False: out of memory. */
+ * and no wish for more, gives the buffer up. False: no memory for it, or not within the budget. */
 static bool keep_input(struct connection *c, size_t capacity)
 {
     size_t left = c->n - c->pos;
     if (left == 0 && capacity == 0) {
-        if (c->owned)
-            free(c->data);
-        c->data = NULL;
-        c->n = c->pos = c->capacity = 0;
-        c->owned = false;
+        drop_input(c);
         return true;
     }
     if (capacity < left)
         capacity = left;
-    if (c->owned && c->capacity >= capacity) {
-        if (c->pos > 0)
-            memmove(c->data, c->data + c->pos, left);
-    } else {
-        char *data = malloc(capacity);
+    if (c->owned && c->pos > 0) {
+        memmove(c->data, c->data + c->pos, left);
+        c->n = left;
+        c->pos = 0;
+    }
+    if (!c->owned || c->capacity < capacity) {
+        char *data =
+            worker_hold(c->worker, c->owned ? c->data : NULL, c->owned ? c->capacity : 0, capacity);
         if (data == NULL)
             return false;
-        memcpy(data, c->data + c->pos, left);
-        if (c->owned)
-            free(c->data);
+        if (!c->owned)
+            memcpy(data, c->data + c->pos, left);
         c->data = data;
         c->capacity = capacity;
         c->owned = true;
@@ -53,14 +60,18 @@ static bool keep_input(struct connection *c, size_t capacity)
 }
 
 /* Bytes the message being read wants in its buffer. What a client only announces does not size an
- * allocation: beyond a megabyte the buffer doubles with what has really come. */
+ * allocation: beyond a megabyte the buffer doubles with what has really come, when it is nearly full. */
 static size_t wanted_bytes(const struct connection *c)
 {
-    size_t have = c->n - c->pos, doubled = have * 2 < 4096 ? 4096 : have * 2;
-    size_t whole = c->head_length + c->body_length;
-    if (c->state != READ_BODY)
-        return doubled;
-    return whole <= READ_BYTES * 4 || whole < doubled ? whole : doubled;
+    size_t have = c->n - c->pos, doubled = have * 2 < 4096 ? 4096 : have * 2, whole = SIZE_MAX;
+    if (c->owned && c->capacity - have > have / 4)
+        return have;
+    if (c->state == READ_BODY)
+        whole = c->head_length + c->body_length;
+    if (c->state == READ_CHUNKS) /* the framing not yet passed over is less than one read */
+        whole = c->head_length + c->body_max + READ_BYTES;
+    bool small = c->state == READ_BODY && whole <= READ_BYTES * 4;
+    return small || whole < doubled ? whole : doubled;
 }
 
 /* ---- opening and closing ---- */
@@ -107,6 +118,13 @@ static void detach_exchange(struct connection *c)
         handler->gone(handler->ctx, exchange);
 }
 
+static void drop_output(struct connection *c)
+{
+    worker_let_go(c->worker, c->out, c->out_n);
+    c->out = NULL;
+    c->out_n = c->out_pos = 0;
+}
+
 void connection_close(struct connection *c)
 {
     struct http_worker *worker = c->worker;
@@ -119,9 +137,8 @@ void connection_close(struct connection *c)
         event_free(c->readable);
     if (c->writable != NULL)
         event_free(c->writable);
-    if (c->owned)
-        free(c->data);
-    free(c->out);
+    drop_input(c);
+    drop_output(c);
     if (c->stream != NULL)
         c->stream->end(c->stream);
     (void)close(c->fd);
@@ -137,7 +154,8 @@ void connection_close(struct connection *c)
 static void put_aside(struct connection *c, const struct iovec parts[2], size_t sent)
 {
     size_t waiting = c->out_n - c->out_pos;
-    char *out = malloc(waiting + parts[0].iov_len + parts[1].iov_len - sent);
+    char *out =
+        worker_hold(c->worker, NULL, 0, waiting + parts[0].iov_len + parts[1].iov_len - sent);
     if (out == NULL) {
         c->broken = true;
         return;
@@ -152,10 +170,9 @@ static void put_aside(struct connection *c, const struct iovec parts[2], size_t 
         waiting += left;
         sent -= skip;
     }
-    free(c->out);
+    drop_output(c);
     c->out = out;
     c->out_n = waiting;
-    c->out_pos = 0;
     if (event_add(c->writable, NULL) != 0)
         c->broken = true;
     (void)event_del(c->readable); /* no new requests before the answers are taken */
@@ -211,9 +228,7 @@ static void on_writable(evutil_socket_t fd, short what, void *ctx)
             connection_close(c);
         return;
     }
-    free(c->out);
-    c->out = NULL;
-    c->out_n = c->out_pos = 0;
+    drop_output(c);
     worker_clear_deadline(c); /* what follows may be a wait for a response, which has none */
     if (c->stream == NULL && event_add(c->readable, NULL) != 0) {
         connection_close(c);
@@ -471,9 +486,10 @@ void http_respond(struct http_exchange *exchange, const struct response *respons
 static void make_pending(struct connection *c, struct http_exchange *exchange, size_t consumed)
 {
     struct http_worker *worker = c->worker;
+    /* A worker's own buffer is not charged: requests in flight are counted already, and one that was read
+     * must not be lost for want of room. */
     char *fresh = c->owned ? NULL : malloc(READ_BYTES);
     exchange->pending = true;
-    exchange->kept = c->data;
     worker->pending++;
     atomic_fetch_add_explicit(&worker->server->pending, 1, memory_order_relaxed);
     c->exchange = exchange;
@@ -481,17 +497,17 @@ static void make_pending(struct connection *c, struct http_exchange *exchange, s
     /* The rest of the input moves to a buffer of the connection's own; the old one stays as it is. */
     c->pos += consumed;
     size_t left = c->n - c->pos;
-    char *rest = left > 0 ? malloc(left) : NULL;
+    char *rest = left > 0 ? worker_hold(worker, NULL, 0, left) : NULL;
     if (rest != NULL)
         memcpy(rest, c->data + c->pos, left);
     c->broken |= (left > 0 && rest == NULL) || (!c->owned && fresh == NULL);
-    if (!c->owned) {
-        if (fresh ==
-            NULL) /* without a fresh buffer the worker keeps its own; the request is lost */
-            exchange->kept = NULL;
-        else
-            worker->input = fresh;
+    /* Without a fresh buffer the worker keeps its own; the request is lost. */
+    if (c->owned || fresh != NULL) {
+        exchange->kept = c->data;
+        exchange->kept_bytes = c->owned ? c->capacity : 0;
     }
+    if (fresh != NULL)
+        worker->input = fresh;
     c->data = rest;
     c->owned = rest != NULL;
     c->capacity = c->n = rest != NULL ? left : 0;
@@ -732,6 +748,18 @@ static void set_read_deadline(struct connection *c)
         worker_set_deadline(c, DEADLINE_REQUEST);
 }
 
+/* There is no room for the rest of a request: it is answered unread, and the last one. */
+static void refuse_input(struct connection *c)
+{
+    static const struct http_fault full = {
+        429, "memory: expected room for the request, the budget is in use; try again"};
+    struct http_exchange *exchange;
+    if (c->state == READ_HEAD)
+        fault_without_head(c, full);
+    else if ((exchange = parse(c)) != NULL)
+        dispatch_fault(c, exchange, full);
+}
+
 /* Answers the requests that are there, up to one that has to wait. */
 static void work_off(struct connection *c)
 {
@@ -764,10 +792,15 @@ static void process(struct connection *c)
         return;
     }
     bool partial = c->n > c->pos;
-    if (!keep_input(c, partial && !waiting ? wanted_bytes(c) : 0))
+    if (keep_input(c, partial && !waiting ? wanted_bytes(c) : 0)) {
+        if (!waiting)
+            set_read_deadline(c);
+    } else if (partial && !waiting) {
+        refuse_input(c);
+        process(c);
+    } else {
         connection_close(c);
-    else if (!waiting)
-        set_read_deadline(c);
+    }
 }
 
 /* Reads once; the bytes, 0 when there are none now, -1 when the connection is over. */

@@ -9,7 +9,8 @@
  * Threads: http_start, http_close_connections, http_drain, http_stop: the main thread. The handler runs
  *          on the exchange's worker. http_respond: that worker only. http_post: any thread.
  * Memory:  an exchange and its arena belong to the worker and are recycled after the response has been
- *          written (or the peer has left and the handler has responded).
+ *          written (or the peer has left and the handler has responded). What a connection keeps between
+ *          turns, partial requests and responses not yet taken, is charged to the handler.
  * Errors:  ERR_INVALID bad address or busy port (the message names it), ERR_NO_MEMORY, ERR_INTERNAL.
  */
 #ifndef SERVER_HTTP_HTTP_H
@@ -46,6 +47,10 @@ struct http_handler {
     /* A whole request, or a framing fault (request->fault != 0). Exactly one http_respond follows, now
      * or later. */
     void (*request)(void *ctx, struct http_exchange *exchange, const struct request *request);
+    /* Asks for bytes > 0 of memory before input or output that has to wait is kept; false refuses: the
+     * request is answered with fault 429, an answer is cut. bytes < 0 gives back and is never refused.
+     * Any worker, nested in nothing. May be NULL. */
+    bool (*charge)(void *ctx, ptrdiff_t bytes);
     /* The peer left, or the server stops, before the response: the handler may stop working but still
      * calls http_respond once. May be NULL. */
     void (*gone)(void *ctx, struct http_exchange *exchange);

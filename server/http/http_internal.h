@@ -52,6 +52,7 @@ struct http_exchange {
     struct arena *arena;
     struct http_head head;
     char *kept; /* buffer the request points into, owned while pending; NULL: somebody else's */
+    size_t kept_bytes; /* of it that are charged */
     void *slot;
     bool responded, pending;
     struct http_exchange *next; /* spare list */
@@ -167,6 +168,11 @@ void worker_end_if_drained(struct http_worker *worker);
 void worker_touch_time(struct http_worker *worker);
 void worker_set_deadline(struct connection *connection, enum deadline_kind kind);
 void worker_clear_deadline(struct connection *connection);
+/* Charged memory that outlives a turn, of which held (NULL, or held_bytes long) becomes the beginning; NULL
+ * when that is refused or there is none, held being as it was. */
+void *worker_hold(struct http_worker *worker, void *held, size_t held_bytes,
+                  size_t bytes) MUST_CHECK;
+void worker_let_go(struct http_worker *worker, void *held, size_t bytes);
 struct http_exchange *worker_take_exchange(struct http_worker *worker) MUST_CHECK;
 void worker_give_exchange(struct http_worker *worker, struct http_exchange *exchange);
 const char *worker_date(struct http_worker *worker);

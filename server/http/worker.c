@@ -196,6 +196,33 @@ void worker_end_if_drained(struct http_worker *worker)
         (void)event_base_loopbreak(worker->base);
 }
 
+/* ---- memory ---- */
+
+/* Asking for a negative number of bytes cannot fail. */
+static bool charge(struct http_worker *worker, ptrdiff_t bytes)
+{
+    const struct http_handler *handler = &worker->server->config.handler;
+    return handler->charge == NULL || handler->charge(handler->ctx, bytes);
+}
+
+void *worker_hold(struct http_worker *worker, void *held, size_t held_bytes, size_t bytes)
+{
+    ptrdiff_t more = (ptrdiff_t)bytes - (ptrdiff_t)held_bytes;
+    if (!charge(worker, more))
+        return NULL;
+    void *grown = realloc(held, bytes);
+    if (grown == NULL)
+        (void)charge(worker, -more);
+    return grown;
+}
+
+void worker_let_go(struct http_worker *worker, void *held, size_t bytes)
+{
+    free(held);
+    if (held != NULL)
+        (void)charge(worker, -(ptrdiff_t)bytes);
+}
+
 /* ---- recycling ---- */
 
 struct http_exchange *worker_take_exchange(struct http_worker *worker)
@@ -226,7 +253,7 @@ static void free_exchange(struct http_exchange *exchange)
 
 void worker_give_exchange(struct http_worker *worker, struct http_exchange *exchange)
 {
-    free(exchange->kept);
+    worker_let_go(worker, exchange->kept, exchange->kept_bytes);
     if (worker->spare_count == SPARE_MAX) {
         free_exchange(exchange);
         return;

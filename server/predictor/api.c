@@ -1,7 +1,7 @@
 /* A call goes through stages: decode, predict, encode (feedback: keep in the journal). Cheap requests run
  * them inside the first api_step; dear ones hand each stage out as a job. Whatever goes wrong ends in call->error, and
  * answer_error is the only place that turns it into a status and a body. */
-#define _GNU_SOURCE /* getrandom */
+#define _GNU_SOURCE /* getrandom, fopencookie */
 #include "server/predictor/api_internal.h"
 
 #include "base/json.h"
@@ -73,6 +73,22 @@ void api_free(struct api *api)
 void api_set_lifecycle(struct api *api, enum api_lifecycle lifecycle)
 {
     atomic_store(&api->lifecycle, lifecycle);
+}
+
+/* ---- memory ---- */
+
+bool api_take_memory(struct api *api, size_t bytes)
+{
+    size_t budget = api->config.memory_budget_bytes;
+    if (atomic_fetch_add(&api->charged, bytes) + bytes <= budget)
+        return true;
+    api_give_memory(api, bytes);
+    return false;
+}
+
+void api_give_memory(struct api *api, size_t bytes)
+{
+    atomic_fetch_sub(&api->charged, bytes);
 }
 
 /* ---- responses ---- */
@@ -335,6 +351,32 @@ static void answer_ui_model(struct api_call *call)
     api_answer_json(call, 200, card);
 }
 
+/* A stream into an arena. open_memstream would pass over a piece for which there is no memory, and say
+ * nothing at the end. */
+struct page {
+    struct arena *arena;
+    char *text;
+    size_t n, capacity;
+    bool failed;
+};
+
+static ssize_t append(void *ctx, const char *bytes, size_t n)
+{
+    struct page *page = ctx;
+    size_t capacity = (page->n + n) * 2;
+    if (page->capacity - page->n < n) {
+        char *text = arena_grow(page->arena, page->text, page->capacity, capacity);
+        page->failed |= text == NULL;
+        page->text = text != NULL ? text : page->text;
+        page->capacity = text != NULL ? capacity : page->capacity;
+    }
+    if (page->failed)
+        return 0;
+    memcpy(page->text + page->n, bytes, n);
+    page->n += n;
+    return (ssize_t)n;
+}
+
 static void answer_metrics(struct api_call *call)
 {
     /* KServe's aggregator forwards Prometheus's Accept header and then parses only text 0.0.4, so
@@ -342,17 +384,14 @@ static void answer_metrics(struct api_call *call)
     struct span accept = request_header(call->request, "Accept");
     enum exposition_format format =
         call->surface == API_OBSERVER ? exposition_negotiate(accept.p, accept.n) : EXPOSITION_TEXT;
-    char *text = NULL, *body = NULL;
-    size_t n = 0;
-    FILE *out = open_memstream(&text, &n);
+    struct page page = {.arena = call->arena};
+    FILE *out = fopencookie(&page, "w", (cookie_io_functions_t){.write = append});
     if (out != NULL) {
         exposition_write(call->api->config.metrics, format, out);
-        if (fclose(out) == 0)
-            body = arena_text(call->arena, text, n);
+        page.failed |= fclose(out) != 0;
     }
-    free(text);
-    if (body != NULL)
-        answer(call, 200, exposition_content_type(format), (struct span){body, n});
+    if (out != NULL && !page.failed)
+        answer(call, 200, exposition_content_type(format), (struct span){page.text, page.n});
     else
         (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
 }
@@ -412,22 +451,19 @@ static size_t charge_per_byte(const struct api_call *call)
 
 bool api_charge(struct api_call *call, size_t bytes)
 {
-    struct api *api = call->api;
-    size_t budget = api->config.memory_budget_bytes;
+    size_t budget = call->api->config.memory_budget_bytes;
     if (call->charged + bytes > budget)
         return error_set(&call->error, ERR_TOO_LARGE,
                          "memory: expected a request that takes at most %zu bytes, got one that "
                          "takes %zu",
                          budget, call->charged + bytes);
-    if (atomic_fetch_add(&api->charged, bytes) + bytes <= budget) {
-        call->charged += bytes;
-        return true;
-    }
-    atomic_fetch_sub(&api->charged, bytes);
-    return error_set(&call->error, ERR_OVERLOADED,
-                     "memory: expected room for a body of %zu bytes, "
-                     "the budget is in use; try again",
-                     call->request->body.n);
+    if (!api_take_memory(call->api, bytes))
+        return error_set(&call->error, ERR_OVERLOADED,
+                         "memory: expected room for a body of %zu bytes, "
+                         "the budget is in use; try again",
+                         call->request->body.n);
+    call->charged += bytes;
+    return true;
 }
 
 static bool charge_body(struct api_call *call)
@@ -653,7 +689,9 @@ struct api_call *api_begin(struct api *api, enum api_surface surface, const stru
                               .stage = STAGE_FINISHED};
     call->id = request_id(api, request, arena, shard);
     telemetry_in_flight(api->config.telemetry, shard, 1);
-    if (!admit(call))
+    if (call->id.p == NULL) /* feedback is joined by it */
+        (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
+    if (call->id.p == NULL || !admit(call))
         return call;
     if (takes_rows(call))
         start_rows(call);
@@ -715,7 +753,7 @@ const struct response *api_end(struct api_call *call)
     if (call->id.p != NULL)
         add_header(&call->response, LITERAL("x-request-id"), call->id);
     if (call->charged > 0)
-        atomic_fetch_sub(&api->charged, call->charged);
+        api_give_memory(api, call->charged);
     if (call->route == ROUTE_PREDICT && call->response.status == 200)
         remember(call);
     uint64_t now = now_ns(), since = call->request->received_ns;

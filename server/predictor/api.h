@@ -42,8 +42,9 @@ struct api_config {
     bool access_log;
     bool ui; /* whether /ui and /ui/model answer */
     size_t max_rows;
-    size_t memory_budget_bytes; /* shared by all bodies in work */
-    unsigned shards;            /* threads that will call */
+    size_t
+        memory_budget_bytes; /* shared by all bodies in work and all that is kept for slow clients */
+    unsigned shards;         /* threads that will call */
 };
 
 struct job {
@@ -57,6 +58,10 @@ struct api *api_new(const struct api_config *config, struct error *err) MUST_CHE
 void api_free(struct api *api);
 
 void api_set_lifecycle(struct api *api, enum api_lifecycle lifecycle);
+
+/* Takes bytes of the memory budget, or none when there are not so many left; gives them back. Any thread. */
+bool api_take_memory(struct api *api, size_t bytes) MUST_CHECK;
+void api_give_memory(struct api *api, size_t bytes);
 
 /* Starts a call; never NULL unless the arena is exhausted at once (answer 503 then). */
 struct api_call *api_begin(struct api *api, enum api_surface surface, const struct request *request,

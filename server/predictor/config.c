@@ -48,7 +48,7 @@ static const struct option_spec specs[] = {
     {"max_rows", NULL, SIZE_AT(max_rows, 1e7), DEFAULT("100000"),
      "most instances in a request; 413 over it"},
     {"memory_budget_bytes", NULL, SIZE_AT(memory_budget_bytes, 1e12), DEFAULT("268435456"),
-     "most memory the bodies in work may take; 429 over it"},
+     "most memory requests and answers may take; 429 over it"},
     {"max_connections", NULL, SIZE_AT(max_connections, 1e6), DEFAULT("10000"),
      "open connections on each port"},
     {"request_timeout", NULL, UNSIGNED_AT(request_timeout_s, 1, 3600), DEFAULT("30"),

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,11 @@
 #define RIDGED_REVISION "unknown"
 #endif
 
-enum { OBSERVER_BODY_BYTES = 65536 };
+enum {
+    OBSERVER_BODY_BYTES = 65536,
+    OBSERVER_CONNECTIONS = 256,
+    RETURNED_BYTES = 1 << 20, /* blocks from here on go back to the system when they are freed */
+};
 static const uint64_t SECOND_NS = 1000000000;
 
 static uint64_t nanoseconds(const struct timespec *t)
@@ -159,6 +164,8 @@ static bool start_observer(struct ridged *r, struct error *err)
     http.workers = 1;
     http.first_shard = r->config.workers;
     http.limits.body_bytes = OBSERVER_BODY_BYTES;
+    if (http.limits.connections > OBSERVER_CONNECTIONS)
+        http.limits.connections = OBSERVER_CONNECTIONS;
     http.handler = serve_handler(&r->observe);
     r->observer = http_start(&http, err);
     return r->observer != NULL;
@@ -291,8 +298,12 @@ static int run(struct ridged *r)
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of write(2) */
+    /* Left alone malloc learns to keep what was freed, up to 64 MB for each thread beyond the budget. */
+    (void)mallopt(M_MMAP_THRESHOLD, RETURNED_BYTES);
     r->log = log_start(STDERR_FILENO, r->config.log_level, &err);
     warn_of_unknown_options(r);
+    if (r->log == NULL)
+        (void)fprintf(stderr, "ridged: %s\n", err.message);
     if (r->log == NULL || !start(r, &err)) {
         log_event(r->log, LOG_ERROR, "start_failed", LOG_TEXT("error", err.message));
         leave_termination_message(err.message);

@@ -235,7 +235,7 @@ bool monitor_append(struct monitor *m, const struct truth *truths, size_t count,
     if (rows == 0)
         return true;
     if (!journal_append(m->journal, lines, rows, arena, ticket, err))
-        return false;
+        return false; /* nobody will be told */
     *waits = ticket != NULL;
     return true;
 }

@@ -50,7 +50,19 @@ static void handle(void *ctx, struct http_exchange *exchange, const struct reque
     go_on(w);
 }
 
+static bool charge(void *ctx, ptrdiff_t bytes)
+{
+    const struct serve *serve = ctx;
+    if (bytes >= 0)
+        return api_take_memory(serve->api, (size_t)bytes);
+    api_give_memory(serve->api, (size_t)-bytes);
+    return true;
+}
+
+/* Scrapes and probes must not fail for want of a predict request's memory: the few connections that the
+ * observer is given are not charged. */
 struct http_handler serve_handler(struct serve *serve)
 {
-    return (struct http_handler){.ctx = serve, .request = handle};
+    return (struct http_handler){
+        .ctx = serve, .request = handle, .charge = serve->surface == API_OBSERVER ? NULL : charge};
 }

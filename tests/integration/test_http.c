@@ -38,7 +38,8 @@ struct host {
     size_t waiting_count, gone_count, answered;
     size_t heads; /* calls of head() */
     size_t streams_ended;
-    bool done; /* for release_until_told */
+    size_t charged, room; /* bytes that are held, and may be; 0: any number */
+    bool done;            /* for release_until_told */
 };
 
 static struct span text_span(const char *text)
@@ -171,6 +172,18 @@ static int head(void *ctx, const struct request *request, size_t *body_max)
     return path_is(request, "/refused") ? 413 : 0;
 }
 
+static bool charge(void *ctx, ptrdiff_t bytes)
+{
+    struct host *host = ctx;
+    (void)pthread_mutex_lock(&host->lock);
+    bool fits = bytes <= 0 || host->room == 0 || host->charged + (size_t)bytes <= host->room;
+    if (fits)
+        host->charged += (size_t)bytes;
+    (void)pthread_cond_broadcast(&host->changed);
+    (void)pthread_mutex_unlock(&host->lock);
+    return fits;
+}
+
 static void gone(void *ctx, struct http_exchange *exchange)
 {
     struct host *host = ctx;
@@ -272,7 +285,7 @@ static void start_with(struct host *host, unsigned workers, struct http_limits l
         .workers = workers,
         .first_shard = SHARD,
         .limits = limits,
-        .handler = {.ctx = host, .head = head, .request = handle, .gone = gone}};
+        .handler = {.ctx = host, .head = head, .request = handle, .charge = charge, .gone = gone}};
     host->server = http_start(&config, &err);
     if (host->server == NULL)
         fail_msg("%s", err.message);
@@ -284,8 +297,10 @@ static void start(struct host *host)
     start_with(host, 1, roomy());
 }
 
+/* After the server: what was charged has been given back, whatever the case did. */
 static void clear(struct host *host)
 {
+    assert_int_equal(host->charged, 0);
     (void)pthread_cond_destroy(&host->changed);
     (void)pthread_mutex_destroy(&host->lock);
 }
@@ -754,6 +769,73 @@ static void a_chunked_body_over_the_limit_keeps_its_request(void **state)
     wait_until(&host, &host.waiting_count, 1); /* so it knew the path */
     release_all(&host);
     expect_last(&client, 200, "body: expected fewer bytes");
+    stop(&host);
+}
+
+/* In the middle of a head, a body, or chunks. */
+static void a_request_that_finds_no_room_is_429_with_its_path_if_it_had_one(void **state)
+{
+    (void)state;
+    static const char *const begun[] = {
+        "GET /echo HTTP/1.1\r\n", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "POST /fault_later HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc"};
+    struct host host;
+    struct http_client client;
+    start(&host);
+    host.room = 1;
+    for (size_t i = 0; i < sizeof begun / sizeof *begun; i++) {
+        http_client_open(&client, host.port);
+        http_client_send_text(&client, GET("/echo")); /* a whole one needs none */
+        expect(&client, 200, "");
+        http_client_send_text(&client, begun[i]);
+        bool later = strstr(begun[i], "later") != NULL;
+        if (later)
+            wait_until(&host, &host.waiting_count, 1);
+        if (later)
+            release_all(&host);
+        expect_last(&client, later ? 200 : 429, NULL);
+    }
+    stop(&host);
+}
+
+static void a_body_that_grows_beyond_the_room_is_429_and_the_room_is_there_again(void **state)
+{
+    (void)state;
+    enum { BYTES = 8000000 };
+    struct host host;
+    struct http_client client, other;
+    char *body = digits(BYTES);
+    start(&host);
+    host.room = 5000000;
+    for (int i = 0; i < 3; i++) {
+        http_client_open(&client, host.port);
+        http_client_send_text(&client, POST("/echo", "8000000", ""));
+        http_client_send(&client, body, BYTES); /* what is behind the refusal is dropped */
+        http_client_open(&other, host.port);
+        http_client_send_text(&other, POST("/echo", "3000000", ""));
+        http_client_send(&other, body, BYTES / 8 * 3);
+        expect_last(&client, 429, NULL);
+        expect(&other, 200, NULL);
+        expect_usable(&other);
+    }
+    free(body);
+    stop(&host);
+}
+
+static void an_answer_that_finds_no_room_ends_its_connection_alone(void **state)
+{
+    (void)state;
+    struct host host;
+    struct http_client client, other;
+    start(&host);
+    host.room = 100000;
+    http_client_open(&other, host.port);
+    http_client_open(&client, host.port);
+    http_client_send_text(&client, GET("/big?15000000"));
+    wait_for_connections(&host, 1);
+    http_client_close(&client);
+    expect_usable(&other);
     stop(&host);
 }
 
@@ -1424,6 +1506,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_body_over_the_limit_is_413_even_to_who_is_still_sending),
     cmocka_unit_test(a_refused_body_that_is_there_already_costs_no_connection),
     cmocka_unit_test(a_chunked_body_over_the_limit_keeps_its_request),
+    cmocka_unit_test(a_request_that_finds_no_room_is_429_with_its_path_if_it_had_one),
+    cmocka_unit_test(a_body_that_grows_beyond_the_room_is_429_and_the_room_is_there_again),
+    cmocka_unit_test(an_answer_that_finds_no_room_ends_its_connection_alone),
     cmocka_unit_test(a_connection_over_the_cap_is_closed_and_the_others_stay),
     cmocka_unit_test(exchanges_over_the_cap_are_429_and_their_connections_stay),
     cmocka_unit_test(the_client_is_told_to_continue_only_when_it_waits_for_it),

@@ -16,12 +16,13 @@ struct table {
     size_t rows, cols;
     double *x, *y;
     size_t at_most; /* rows per block; 0: as many as asked for */
+    double *metric; /* (cols, cols); NULL: the identity */
 };
 
 static struct table table_new(size_t rows, size_t cols)
 {
     struct table t = {rows, cols, calloc(rows * cols, sizeof(double)), calloc(rows, sizeof(double)),
-                      0};
+                      0,    NULL};
     assert_true(t.x != NULL && t.y != NULL);
     return t;
 }
@@ -30,6 +31,7 @@ static void table_free(struct table *t)
 {
     free(t->x);
     free(t->y);
+    free(t->metric);
 }
 
 static bool read_table(void *ctx, uint64_t first, size_t max_rows, double *x, double *y,
@@ -76,6 +78,30 @@ static struct table random_table(size_t rows, size_t cols, uint64_t seed)
         }
     }
     return t;
+}
+
+static bool fill_metric(void *ctx, double *p, struct error *err)
+{
+    const struct table *t = ctx;
+    (void)err;
+    memcpy(p, t->metric, t->cols * t->cols * sizeof *p);
+    return true;
+}
+
+/* Gives the table a metric: half the identity and a product of random numbers. */
+static void add_metric(struct table *t, uint64_t seed)
+{
+    size_t n = t->cols;
+    double *b = calloc(n * n, sizeof *b);
+    t->metric = calloc(n * n, sizeof *t->metric);
+    assert_true(b != NULL && t->metric != NULL);
+    for (size_t i = 0; i < n * n; i++)
+        b[i] = normal(&seed);
+    for (size_t i = 0; i < n * n; i++) {
+        t->metric[i] = i % (n + 1) == 0 ? 0.5 : 0;
+        for (size_t k = 0; k < n; k++)
+            t->metric[i] += b[i / n * n + k] * b[i % n * n + k] / (double)n;
+    }
 }
 
 /* As StandardScaler: mean 0, population variance 1, constant columns only centred. */
@@ -208,8 +234,10 @@ static void eliminate(long double *a, long double *b, size_t n)
 static void naive_fit(const struct table *t, double penalty, size_t without, long double *solution)
 {
     size_t n = t->cols + 1;
-    long double *a = calloc(n * n, sizeof *a);
+    long double *a = calloc(n * n, sizeof *a), jitter = 0; /* see ridge.h */
     assert_non_null(a);
+    for (size_t j = 0; t->metric != NULL && j < t->cols; j++)
+        jitter += 1e-8L * t->metric[j * (t->cols + 1)] / (long double)t->cols;
     memset(solution, 0, n * sizeof *solution);
     for (size_t i = 0; i < t->rows; i++)
         for (size_t j = 0; i != without && j < n; j++) {
@@ -219,7 +247,10 @@ static void naive_fit(const struct table *t, double penalty, size_t without, lon
                 a[j * n + k] += xj * (k == 0 ? 1 : t->x[i * t->cols + k - 1]);
         }
     for (size_t j = 1; j < n; j++)
-        a[j * n + j] += penalty;
+        for (size_t k = 1; k < n; k++) {
+            long double p = t->metric != NULL ? t->metric[(j - 1) * t->cols + k - 1] : j == k;
+            a[j * n + k] += penalty * (p + (j == k ? jitter : 0));
+        }
     eliminate(a, solution, n);
     free(a);
 }
@@ -238,11 +269,14 @@ static double compare_with_naive(struct table *t, double penalty)
     long double solution[64];
     double naive[64], model[64];
     struct residuals loo = {.count = 0};
-    struct ridge r = fit_or_fail(t, &(struct ridge_options){.penalties = &penalty,
-                                                            .penalty_count = 1,
-                                                            .leave_one_out = true,
-                                                            .residuals = collect,
-                                                            .residuals_ctx = &loo});
+    struct ridge r =
+        fit_or_fail(t, &(struct ridge_options){.penalties = &penalty,
+                                               .penalty_count = 1,
+                                               .metric = t->metric ? fill_metric : NULL,
+                                               .metric_ctx = t,
+                                               .leave_one_out = true,
+                                               .residuals = collect,
+                                               .residuals_ctx = &loo});
     naive_fit(t, penalty, SIZE_MAX, solution);
     for (size_t j = 0; j <= t->cols; j++) {
         naive[j] = (double)solution[j];
@@ -278,6 +312,169 @@ static void fit_and_residuals_equal_the_naive_solver_with_every_row_left_out_in_
                 fail_msg("%zu x %zu, penalty %g: differs by %.3g", t.rows, t.cols, penalty, worst);
             table_free(&t);
         }
+}
+
+/* ---- a metric, and the gradient ---- */
+
+static void a_metric_gives_the_naive_solution_in_every_form(void **state)
+{
+    (void)state;
+    static const size_t shapes[][2] = {{40, 4}, {9, 8}, {8, 8}, {7, 8}, {10, 30}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (double penalty = 1e-2; penalty < 1e3; penalty *= 100) {
+            struct table t = random_table(shapes[s][0], shapes[s][1], s);
+            add_metric(&t, s);
+            double worst = compare_with_naive(&t, penalty);
+            if (worst > 1e-8)
+                fail_msg("%zu x %zu, penalty %g: differs by %.3g", t.rows, t.cols, penalty, worst);
+            table_free(&t);
+        }
+}
+
+static void one_penalty_and_the_path_agree_with_a_metric(void **state)
+{
+    (void)state;
+    struct table t = random_table(60, 7, 5);
+    add_metric(&t, 6);
+    double penalties[] = {0.1, 1, 10, 100};
+    struct ridge_options options = {
+        .penalties = penalties, .penalty_count = 4, .metric = fill_metric, .metric_ctx = &t};
+    struct ridge path = fit_or_fail(&t, &options);
+    options.penalties = &path.penalty;
+    options.penalty_count = 1;
+    options.leave_one_out = true;
+    struct ridge one = fit_or_fail(&t, &options);
+    assert_same_model(&one, &path, 1e-9);
+    assert_close(one.leave_one_out[0].rmse, path.leave_one_out[path.chosen].rmse, 1e-9);
+    ridge_clear(&one);
+    ridge_clear(&path);
+    table_free(&t);
+}
+
+static bool judge_thirds(void *ctx, uint64_t row)
+{
+    (void)ctx;
+    return row % 3 != 0;
+}
+
+struct derivatives {
+    double by_x[64 * 8], by_p[64];
+    size_t cols;
+};
+
+static bool take_rows(void *ctx, uint64_t first, size_t rows, double *dx, struct error *err)
+{
+    struct derivatives *d = ctx;
+    (void)err;
+    memcpy(d->by_x + first * d->cols, dx, rows * d->cols * sizeof *dx);
+    return true;
+}
+
+static bool take_metric(void *ctx, double *dp, struct error *err)
+{
+    struct derivatives *d = ctx;
+    (void)err;
+    memcpy(d->by_p, dp, d->cols * d->cols * sizeof *dp);
+    return true;
+}
+
+static double squared_error(struct table *t, double penalty)
+{
+    struct ridge r = fit_or_fail(t, &(struct ridge_options){.penalties = &penalty,
+                                                            .penalty_count = 1,
+                                                            .metric = fill_metric,
+                                                            .metric_ctx = t,
+                                                            .leave_one_out = true,
+                                                            .judged = judge_thirds});
+    double rmse = r.leave_one_out[0].rmse;
+    ridge_clear(&r);
+    return rmse * rmse;
+}
+
+/* Central difference of the error when x moves, and its mirror image y unless it is x itself. */
+static double slope_of(struct table *t, double penalty, double *x, double *y)
+{
+    const double step = 1e-5, at = *x;
+    *x = *y = at + step;
+    double above = squared_error(t, penalty);
+    *x = *y = at - step;
+    double below = squared_error(t, penalty);
+    *x = *y = at;
+    return (above - below) / (2 * step);
+}
+
+static void the_gradient_is_the_slope_of_the_leave_one_out_error(void **state)
+{
+    (void)state;
+    enum { ROWS = 30, COLS = 5 };
+    struct error err = {ERR_NONE, ""};
+    struct derivatives d = {.cols = COLS};
+    struct ridge_gradient g = {.ctx = &d, .rows = take_rows, .metric = take_metric};
+    struct table t = random_table(ROWS, COLS, 77);
+    double penalty = 3;
+    add_metric(&t, 78);
+    t.at_most = 7;
+    struct ridge_source source = source_of(&t);
+    const struct ridge_options options = {.penalties = &penalty,
+                                          .penalty_count = 1,
+                                          .metric = fill_metric,
+                                          .metric_ctx = &t,
+                                          .judged = judge_thirds};
+    assert_true(ridge_gradient(&source, &options, &g, &err));
+    assert_close(g.error, squared_error(&t, penalty), 1e-12);
+    for (size_t i = 0; i < ROWS * COLS; i++)
+        assert_true(fabs(d.by_x[i] - slope_of(&t, penalty, &t.x[i], &t.x[i])) < 1e-7);
+    for (size_t i = 0; i < COLS; i++)
+        for (size_t j = 0; j <= i; j++) {
+            size_t at = i * COLS + j, mirror = j * COLS + i;
+            double both = i == j ? d.by_p[at] : d.by_p[at] + d.by_p[mirror];
+            assert_true(fabs(both - slope_of(&t, penalty, &t.metric[at], &t.metric[mirror])) <
+                        1e-7);
+        }
+    double rise = squared_error(&t, penalty * exp(1e-5)) - squared_error(&t, penalty * exp(-1e-5));
+    assert_true(fabs(g.by_log_penalty - rise / 2e-5) < 1e-7);
+    table_free(&t);
+}
+
+static void a_gradient_wants_one_penalty_a_metric_and_enough_rows(void **state)
+{
+    (void)state;
+    static const double penalties[] = {1, 2};
+    struct table t = random_table(12, 6, 1), few = random_table(5, 6, 1);
+    add_metric(&t, 2);
+    add_metric(&few, 2);
+    struct derivatives d = {.cols = 6};
+    struct ridge_gradient g = {.ctx = &d, .rows = take_rows, .metric = take_metric};
+    const struct ridge_options two = {
+        .penalties = penalties, .penalty_count = 2, .metric = fill_metric, .metric_ctx = &t};
+    const struct ridge_options plain = {.penalties = penalties, .penalty_count = 1};
+    struct ridge_options one = {
+        .penalties = penalties, .penalty_count = 1, .metric = fill_metric, .metric_ctx = &few};
+    struct ridge_source source = source_of(&t), short_source = source_of(&few);
+    struct error err = {ERR_NONE, ""};
+    assert_false(ridge_gradient(&source, &two, &g, &err));
+    assert_contains(err.message, "expected one penalty");
+    assert_false(ridge_gradient(&source, &plain, &g, &err));
+    assert_false(ridge_gradient(&short_source, &one, &g, &err));
+    assert_int_equal(err.code, ERR_INVALID);
+    table_free(&t);
+    table_free(&few);
+}
+
+static void a_metric_that_is_not_positive_definite_is_refused(void **state)
+{
+    (void)state;
+    static const double penalties[] = {1, 2};
+    struct table t = random_table(20, 3, 1);
+    struct ridge_source source = source_of(&t);
+    add_metric(&t, 2);
+    t.metric[0] = -1;
+    assert_refused(
+        &source,
+        &(struct ridge_options){
+            .penalties = penalties, .penalty_count = 2, .metric = fill_metric, .metric_ctx = &t},
+        ERR_NUMERIC, "metric: not positive definite");
+    table_free(&t);
 }
 
 /* ---- scikit-learn ---- */
@@ -937,6 +1134,11 @@ static void clearing_twice_is_allowed(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(fit_and_residuals_equal_the_naive_solver_with_every_row_left_out_in_turn),
+    cmocka_unit_test(a_metric_gives_the_naive_solution_in_every_form),
+    cmocka_unit_test(one_penalty_and_the_path_agree_with_a_metric),
+    cmocka_unit_test(the_gradient_is_the_slope_of_the_leave_one_out_error),
+    cmocka_unit_test(a_gradient_wants_one_penalty_a_metric_and_enough_rows),
+    cmocka_unit_test(a_metric_that_is_not_positive_definite_is_refused),
     cmocka_unit_test(every_penalty_gives_the_coefficients_of_scikit_learn),
     cmocka_unit_test(the_path_chooses_the_penalty_and_has_the_errors_of_scikit_learn),
     cmocka_unit_test(a_huge_penalty_gives_the_mean),
