@@ -64,7 +64,7 @@ struct training {
     struct errors *errors; /* of the fit that runs */
     struct calibration calibration;
     double *absolute;  /* (judged): |e| of the chosen fit */
-    double *quantiles; /* (features, MODEL_QUANTILES) */
+    double *quantiles; /* (features + 1, MODEL_QUANTILES), the predictions' last */
 };
 
 static void tell(const struct training *t, const char *stage, double fraction)
@@ -352,6 +352,13 @@ static void sort_column(const struct training *t, size_t j, double *column)
     qsort(column, t->sample.count, sizeof *column, compare_numbers);
 }
 
+/* The MODEL_QUANTILES quantiles of column(n), which is ascending. */
+static void take_quantiles(const double *column, size_t n, double *quantiles)
+{
+    for (size_t i = 0; i < MODEL_QUANTILES; i++)
+        quantiles[i] = column[(size_t)(((double)i + 0.5) / MODEL_QUANTILES * (double)n)];
+}
+
 /* Transforms for the kernel, and every feature's quantiles. */
 static bool shape_columns(struct training *t, struct error *err)
 {
@@ -363,9 +370,7 @@ static bool shape_columns(struct training *t, struct error *err)
         sort_column(t, j, column);
         t->shaped[j] = t->learnt[j];
         transform_choose(&t->shaped[j], column, n);
-        for (size_t i = 0; i < MODEL_QUANTILES; i++)
-            t->quantiles[j * MODEL_QUANTILES + i] =
-                column[(size_t)(((double)i + 0.5) / MODEL_QUANTILES * (double)n)];
+        take_quantiles(column, n, t->quantiles + j * MODEL_QUANTILES);
     }
     free(column);
     return true;
@@ -678,6 +683,28 @@ static struct model *make_model(struct training *t, struct ridge *fit, struct er
     return model;
 }
 
+/* Adds the quantiles of the predictions for the sample, which only the finished model gives. */
+static bool add_predicted_quantiles(struct training *t, struct model *model, struct error *err)
+{
+    size_t n = t->sample.count, numbers = (t->features + 1) * MODEL_QUANTILES;
+    double *quantiles = arena_array(model->arena, numbers, sizeof *quantiles);
+    double *column = calloc(n + 1, sizeof *column);
+    bool ok = quantiles != NULL && column != NULL, finite = true;
+    for (size_t i = 0; ok && i < n; i++) {
+        model_predict(model, 1, matrix_row(&t->sample.rows, i), &column[i]);
+        finite = finite && isfinite(column[i]);
+    }
+    if (ok && finite) {
+        qsort(column, n, sizeof *column, compare_numbers);
+        take_quantiles(column, n, t->quantiles + t->features * MODEL_QUANTILES);
+        memcpy(quantiles, t->quantiles, numbers * sizeof *quantiles);
+        model->parts.quantiles = quantiles;
+        model->parts.predicted_quantiles = true;
+    }
+    free(column);
+    return ok || no_memory(err);
+}
+
 static bool prepare(struct training *t, struct error *err)
 {
     size_t centres = t->options->centres > 0 ? t->options->centres : TRAIN_CENTRES_DEFAULT;
@@ -688,7 +715,7 @@ static bool prepare(struct training *t, struct error *err)
     t->learnt = calloc(cols, sizeof *t->learnt);
     t->shaped = calloc(t->features, sizeof *t->shaped);
     t->u = calloc(t->features, sizeof *t->u);
-    t->quantiles = calloc(t->features * MODEL_QUANTILES, sizeof *t->quantiles);
+    t->quantiles = calloc(cols * MODEL_QUANTILES, sizeof *t->quantiles);
     t->block = calloc(MODEL_BLOCK_ROWS * cols, sizeof *t->block);
     if (t->learnt == NULL || t->shaped == NULL || t->u == NULL || t->quantiles == NULL ||
         t->block == NULL)
@@ -756,7 +783,8 @@ struct model *model_train(const struct train_options *options, struct dataset *d
     struct ridge *fit = prepare(&t, err) ? fit_all(&t, err) : NULL;
     if (fit != NULL)
         model = make_model(&t, fit, err);
-    if (model != NULL && holdout != NULL && !measure(&t, model, holdout, err)) {
+    if (model != NULL && (!add_predicted_quantiles(&t, model, err) ||
+                          (holdout != NULL && !measure(&t, model, holdout, err)))) {
         model_free(model);
         model = NULL;
     }
