@@ -738,8 +738,8 @@ static void remember(struct api_call *call)
 {
     observed_predictions(call->served->observed, call->shard, call->request->received_ns,
                          call->input.rows, call->input.x, call->y);
-    monitor_remember(call->api->config.monitor, call->served, call->id, api_wall_ns(),
-                     call->input.rows, call->input.x, call->y);
+    monitor_remember(call->api->config.monitor, call->served, call->id, call->input.rows,
+                     call->input.x, call->y);
 }
 
 const struct response *api_end(struct api_call *call)

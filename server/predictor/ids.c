@@ -1,5 +1,6 @@
-/* One table per shard finds the keys of both the held and the remembered predictions; which of them are
- * still held follows from how many came after. */
+/* Rows are numbered as they come; which of them are still held, or remembered, follows from how many came
+ * after. A table per shard finds the requests: a request has at least one row, so there are never more of them
+ * than rows remembered. */
 #include "server/predictor/ids.h"
 
 #include <pthread.h>
@@ -12,25 +13,24 @@ struct key {
     uint64_t hash[2];
 };
 
-/* A key in the ring; number n is kept at n % keys. */
+/* A request in the ring; the n-th is kept at n % keys. */
 struct slot {
     struct key key;
-    uint64_t number;
-    bool live, claimed;
-};
-
-struct held {
-    uint64_t version, time_ns;
-    double prediction;
+    uint64_t first; /* number of its first row */
+    uint64_t version;
+    uint32_t rows;
+    bool live; /* in the table */
 };
 
 struct shard {
     pthread_mutex_t lock;
-    uint64_t next;     /* number of the next prediction */
-    struct slot *slot; /* (keys) */
-    struct held *held; /* (holds); number n at n % holds */
-    double *x;         /* (holds, features) */
-    uint64_t *table;   /* (1 << bits): entries of live slots, 0 empty; linear probing */
+    uint64_t next;         /* number of the next row */
+    uint64_t next_request; /* and of the next request */
+    struct slot *slot;     /* (keys) */
+    bool *claimed;         /* (keys); row n at n % keys */
+    double *y;             /* (holds); row n at n % holds, as in */
+    double *x;             /* (holds, features) */
+    uint64_t *table;       /* (1 << bits): entries of live slots, 0 empty; linear probing */
 };
 
 struct ids {
@@ -98,12 +98,6 @@ static struct key key_of(const struct ids *ids, struct span request)
     return key;
 }
 
-static struct key row_key(struct key request, size_t row)
-{
-    request.hash[0] += row;
-    return request;
-}
-
 static struct shard *shard_of(const struct ids *ids, struct key request)
 {
     return &ids->shard[request.hash[1] % ids->config.shards];
@@ -112,11 +106,10 @@ static struct shard *shard_of(const struct ids *ids, struct key request)
 /* ---- the table ---- */
 
 /* An entry is 32 bits of the hash, then 1 + the slot's index: what does not match is told, and moved, without
- * touching its slot. The product spreads the rows of a request over the table. */
+ * touching its slot. */
 static uint64_t entry_of(struct key key, size_t index)
 {
-    uint64_t mixed = key.hash[0] * 0x9e3779b97f4a7c15;
-    return (mixed & 0xffffffff00000000) | (index + 1);
+    return (key.hash[0] & 0xffffffff00000000) | (index + 1);
 }
 
 static size_t index_of(uint64_t entry)
@@ -183,10 +176,12 @@ static bool shard_init(const struct ids *ids, struct shard *shard)
 {
     (void)pthread_mutex_init(&shard->lock, NULL);
     shard->slot = calloc(ids->keys, sizeof *shard->slot);
-    shard->held = calloc(ids->holds, sizeof *shard->held);
+    shard->claimed = calloc(ids->keys, sizeof *shard->claimed);
+    shard->y = calloc(ids->holds, sizeof *shard->y);
     shard->x = calloc(ids->holds * ids->config.features, sizeof *shard->x);
     shard->table = calloc((size_t)1 << ids->bits, sizeof *shard->table);
-    return shard->slot != NULL && shard->held != NULL && shard->x != NULL && shard->table != NULL;
+    return shard->slot != NULL && shard->claimed != NULL && shard->y != NULL && shard->x != NULL &&
+           shard->table != NULL;
 }
 
 struct ids *ids_new(const struct ids_config *config, struct error *err)
@@ -220,7 +215,8 @@ void ids_free(struct ids *ids)
         struct shard *shard = &ids->shard[i];
         (void)pthread_mutex_destroy(&shard->lock);
         free(shard->slot);
-        free(shard->held);
+        free(shard->claimed);
+        free(shard->y);
         free(shard->x);
         free(shard->table);
     }
@@ -230,56 +226,105 @@ void ids_free(struct ids *ids)
 
 /* ---- use ---- */
 
-static void put_row(const struct ids *ids, struct shard *shard, struct key key,
-                    const struct held *held, const double *x)
+/* The first row, from begin on, of those numbered from first on that is still among the last `kept`. */
+static size_t first_kept(const struct shard *shard, uint64_t first, size_t begin, size_t kept)
 {
-    size_t features = ids->config.features, index = shard->next % ids->keys;
+    uint64_t oldest = shard->next > kept ? shard->next - kept : 0;
+    return oldest > first + begin ? (size_t)(oldest - first) : begin;
+}
+
+/* How many of `rows` come before the end of a ring that they are put into at place. */
+static size_t run_of(size_t rows, size_t place, size_t ring)
+{
+    return rows < ring - place ? rows : ring - place;
+}
+
+/* Copies rows begin to end of those that are numbered from first on. Others may have come since the numbers
+ * were given, so many that some are late already. */
+static void put_rows(const struct ids *ids, struct shard *shard, uint64_t first, size_t begin,
+                     size_t end, const double *x, const double *y)
+{
+    size_t features = ids->config.features, run;
+    for (size_t row = first_kept(shard, first, begin, ids->keys); row < end; row += run) {
+        size_t place = (first + row) % ids->keys;
+        run = run_of(end - row, place, ids->keys);
+        memset(shard->claimed + place, 0, run * sizeof *shard->claimed);
+    }
+    for (size_t row = first_kept(shard, first, begin, ids->holds); row < end; row += run) {
+        size_t place = (first + row) % ids->holds;
+        run = run_of(end - row, place, ids->holds);
+        memcpy(shard->y + place, y + row, run * sizeof *y);
+        memcpy(shard->x + place * features, x + row * features, run * features * sizeof *x);
+    }
+}
+
+/* Whatever was put under the same key is found no more. */
+static void put_request(const struct ids *ids, struct shard *shard, const struct slot *request)
+{
+    size_t index = shard->next_request++ % ids->keys;
     struct slot *slot = &shard->slot[index];
     if (slot->live)
         table_remove(ids, shard, find(ids, shard, slot->key));
-    size_t at = find(ids, shard, key);
+    size_t at = find(ids, shard, request->key);
     if (shard->table[at] != 0) {
         table_remove(ids, shard, at);
-        at = find(ids, shard, key);
+        at = find(ids, shard, request->key);
     }
-    shard->table[at] = entry_of(key, index);
-    *slot = (struct slot){.key = key, .number = shard->next, .live = true};
-    size_t place = shard->next % ids->holds;
-    shard->held[place] = *held;
-    memcpy(shard->x + place * features, x, features * sizeof *x);
-    shard->next++;
+    shard->table[at] = entry_of(request->key, index);
+    *slot = *request;
+    /* The place in the table that the next one will empty is far from all others in memory. */
+    slot = &shard->slot[shard->next_request % ids->keys];
+    __builtin_prefetch(&shard->table[home_of(ids, entry_of(slot->key, 0))], 1);
 }
 
-void ids_put(struct ids *ids, struct span request, uint64_t version, uint64_t time_ns, size_t rows,
-             const double *x, const double *y)
+void ids_put(struct ids *ids, struct span request, uint64_t version, size_t rows, const double *x,
+             const double *y)
 {
-    struct key key = key_of(ids, request);
-    struct shard *shard = shard_of(ids, key);
-    for (size_t row = 0; row < rows;) {
-        size_t end = rows - row > ROWS_PER_LOCK ? row + ROWS_PER_LOCK : rows;
+    struct slot slot = {
+        .key = key_of(ids, request), .version = version, .rows = (uint32_t)rows, .live = true};
+    struct shard *shard = shard_of(ids, slot.key);
+    __builtin_prefetch(&shard->table[home_of(ids, entry_of(slot.key, 0))], 1);
+    for (size_t row = 0, end; row < rows; row = end) {
+        end = rows - row > ROWS_PER_LOCK ? row + ROWS_PER_LOCK : rows;
         (void)pthread_mutex_lock(&shard->lock);
-        for (; row < end; row++)
-            put_row(ids, shard, row_key(key, row), &(struct held){version, time_ns, y[row]},
-                    x + row * ids->config.features);
+        if (row == 0) {
+            slot.first = shard->next;
+            shard->next += rows;
+        }
+        put_rows(ids, shard, slot.first, row, end, x, y);
+        if (end == rows)
+            put_request(ids, shard, &slot);
         (void)pthread_mutex_unlock(&shard->lock);
     }
 }
 
-static enum ids_answer claim(const struct ids *ids, struct shard *shard, struct key key,
+/* The request's slot if it has that row and it is remembered, else NULL. */
+static const struct slot *find_row(const struct ids *ids, const struct shard *shard, struct key key,
+                                   size_t row)
+{
+    size_t at = find(ids, shard, key);
+    if (shard->table[at] == 0)
+        return NULL;
+    const struct slot *slot = &shard->slot[index_of(shard->table[at])];
+    return row < slot->rows && shard->next - (slot->first + row) <= ids->keys ? slot : NULL;
+}
+
+static enum ids_answer claim(const struct ids *ids, struct shard *shard, struct key key, size_t row,
                              struct ids_prediction *out, double *x)
 {
-    size_t at = find(ids, shard, key), features = ids->config.features;
-    if (shard->table[at] == 0)
+    size_t features = ids->config.features;
+    const struct slot *slot = find_row(ids, shard, key, row);
+    if (slot == NULL)
         return IDS_UNKNOWN;
-    struct slot *slot = &shard->slot[index_of(shard->table[at])];
-    if (slot->claimed)
+    uint64_t number = slot->first + row;
+    bool *claimed = &shard->claimed[number % ids->keys];
+    if (*claimed)
         return IDS_DUPLICATE;
-    if (shard->next - slot->number > ids->holds)
+    if (shard->next - number > ids->holds)
         return IDS_LATE;
-    slot->claimed = true;
-    size_t place = slot->number % ids->holds;
-    const struct held *held = &shard->held[place];
-    *out = (struct ids_prediction){held->version, held->time_ns, held->prediction, slot->number};
+    *claimed = true;
+    size_t place = number % ids->holds;
+    *out = (struct ids_prediction){slot->version, shard->y[place], number};
     memcpy(x, shard->x + place * features, features * sizeof *x);
     return IDS_FOUND;
 }
@@ -290,7 +335,7 @@ enum ids_answer ids_claim(struct ids *ids, struct span request, size_t row,
     struct key key = key_of(ids, request);
     struct shard *shard = shard_of(ids, key);
     (void)pthread_mutex_lock(&shard->lock);
-    enum ids_answer answer = claim(ids, shard, row_key(key, row), out, x);
+    enum ids_answer answer = claim(ids, shard, key, row, out, x);
     (void)pthread_mutex_unlock(&shard->lock);
     return answer;
 }
@@ -300,9 +345,8 @@ void ids_release(struct ids *ids, struct span request, size_t row, uint64_t numb
     struct key key = key_of(ids, request);
     struct shard *shard = shard_of(ids, key);
     (void)pthread_mutex_lock(&shard->lock);
-    size_t at = find(ids, shard, row_key(key, row));
-    struct slot *slot = shard->table[at] != 0 ? &shard->slot[index_of(shard->table[at])] : NULL;
-    if (slot != NULL && slot->number == number)
-        slot->claimed = false;
+    const struct slot *slot = find_row(ids, shard, key, row);
+    if (slot != NULL && slot->first + row == number)
+        shard->claimed[number % ids->keys] = false;
     (void)pthread_mutex_unlock(&shard->lock);
 }

@@ -1,14 +1,15 @@
 /* ids.h - predictions already given, kept until their true values come back.
  *
  * Idea:    rings of fixed size, one per shard, chosen by the request id's hash. A key is the 128-bit
- *          SipHash-2-4 of the request id under a secret of the process, plus the row: text of any length
- *          costs the same memory, and no client can find two ids that meet. The newest predictions of
- *          a ring are held whole; the IDS_REMEMBERED times as many before them by key only, so that a
- *          true value that comes late is told from one whose prediction was never given here.
+ *          SipHash-2-4 of the request id under a secret of the process: text of any length costs the same
+ *          memory, and no client can find two ids that meet. A request of many rows costs one key, so that
+ *          keeping them costs little more than copying them. The newest predictions of a ring are held
+ *          whole; the IDS_REMEMBERED times as many before them by key only, so that a true value that comes
+ *          late is told from one whose prediction was never given here.
  * Does not: keep ids as text, read a clock, persist anything. A request id that is used again replaces
- *          what was kept under it.
+ *          what was kept under it, all its rows.
  * Threads: any; a lock per shard, held for at most 64 rows at a time.
- * Memory:  allocated once: per prediction held 24 + 8 * features bytes, and 200 to 260 for keys.
+ * Memory:  allocated once: per prediction held 8 + 8 * features bytes, and 230 to 300 for keys.
  *          Released with ids_free.
  * Errors:  ERR_INVALID, ERR_TOO_LARGE, ERR_NO_MEMORY.
  * Sources: Aumasson and Bernstein, SipHash (2012), with the 128-bit output of their reference code.
@@ -39,9 +40,8 @@ struct ids_config {
 
 struct ids_prediction {
     uint64_t version; /* as ids_put was given it */
-    uint64_t time_ns;
     double prediction;
-    uint64_t number; /* which of all predictions it was; for ids_release */
+    uint64_t number; /* which of its shard's predictions it was; for ids_release */
 };
 
 enum ids_answer {
@@ -54,10 +54,10 @@ enum ids_answer {
 struct ids *ids_new(const struct ids_config *config, struct error *err) MUST_CHECK;
 void ids_free(struct ids *ids); /* NULL is allowed */
 
-/* Keeps the predictions y(rows) for x(rows, features) under (request, 0) to (request, rows - 1). version
- * is any number that tells the caller which model it was. */
-void ids_put(struct ids *ids, struct span request, uint64_t version, uint64_t time_ns, size_t rows,
-             const double *x, const double *y);
+/* Keeps the predictions y(rows) for x(rows, features) under (request, 0) to (request, rows - 1); rows is below
+ * 2^32. version is any number that tells the caller which model it was. */
+void ids_put(struct ids *ids, struct span request, uint64_t version, size_t rows, const double *x,
+             const double *y);
 
 /* Looks a row up. On IDS_FOUND it fills *out and x(features) and counts the row as claimed: of two
  * threads with the same id one finds it, the other gets IDS_DUPLICATE. */

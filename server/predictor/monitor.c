@@ -146,11 +146,11 @@ void monitor_publish(struct monitor *m, uint64_t monotonic_ns, uint64_t wall_ns)
 /* ---- predictions ---- */
 
 void monitor_remember(struct monitor *m, const struct served *served, struct span request,
-                      uint64_t wall_ns, size_t rows, const double *x, const double *y)
+                      size_t rows, const double *x, const double *y)
 {
     size_t kept = rows < MONITOR_REQUEST_ROWS_MAX ? rows : MONITOR_REQUEST_ROWS_MAX;
     if (m->ids != NULL && request.n > 0)
-        ids_put(m->ids, request, served->number, wall_ns, kept, x, y);
+        ids_put(m->ids, request, served->number, kept, x, y);
 }
 
 /* ---- true values ---- */

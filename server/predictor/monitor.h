@@ -55,7 +55,7 @@ void monitor_publish(struct monitor *monitor, uint64_t monotonic_ns, uint64_t wa
 
 /* y(rows) was answered for x(rows, features) under this request id. */
 void monitor_remember(struct monitor *monitor, const struct served *served, struct span request,
-                      uint64_t wall_ns, size_t rows, const double *x, const double *y);
+                      size_t rows, const double *x, const double *y);
 
 /* ---- true values ---- */
 

@@ -286,12 +286,21 @@ static void show_quality(struct quality_series *s, const struct quality_report *
     metric_set(s->gauges[LIVE], 1);
 }
 
+/* Of whatever is counted: an artifact may have no reference for its predictions, or for its features. */
+static uint64_t drift_rows(const struct quality_series *s, const struct quality_view *view)
+{
+    uint64_t rows = view->prediction.rows;
+    for (size_t j = 0; j < s->features; j++)
+        rows = view->features[j].rows > rows ? view->features[j].rows : rows;
+    return rows;
+}
+
 void quality_show(struct quality_series *s, const struct quality_view *view)
 {
     show_quality(s, &view->quality, view->live);
     metric_set(s->gauges[EXPECTED_MAE], view->expected_mae);
     metric_set(s->not_estimable, (double)view->not_estimable);
-    metric_set(s->gauges[DRIFT_ROWS], (double)view->prediction.rows);
+    metric_set(s->gauges[DRIFT_ROWS], (double)drift_rows(s, view));
     metric_set(s->gauges[PREDICTION_PSI], view->prediction.psi);
     metric_set(s->gauges[PREDICTION_KS], view->prediction.ks);
     for (size_t j = 0; j < s->features; j++) {

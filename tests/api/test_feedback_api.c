@@ -835,6 +835,16 @@ static void there_is_no_drift_of_the_same_inputs_nor_a_figure_of_a_few(void **st
     plane_clear(&p);
 }
 
+/* Artifacts of old have quantiles of their features alone. */
+static void rows_are_counted_without_a_reference_for_the_prediction(void **state)
+{
+    struct plane *p = *state;
+    for (int i = 0; i < 3; i++)
+        predict_as(p, "x", "[[0,0]]");
+    assert_true(metric(p, "model_drift_window_rows{" LABELS "}") == 3);
+    assert_false(has_metric(p, "model_prediction_psi{" LABELS "}"));
+}
+
 /* Feedback is no traffic: what it predicts drifts nowhere and is no predict request. */
 static void feedback_does_not_count_as_prediction(void **state)
 {
@@ -922,6 +932,7 @@ static const struct CMUnitTest tests[] = {
     CASE(an_r2_that_is_undefined_is_absent),
     cmocka_unit_test(drift_names_the_input_that_was_shifted),
     cmocka_unit_test(there_is_no_drift_of_the_same_inputs_nor_a_figure_of_a_few),
+    CASE(rows_are_counted_without_a_reference_for_the_prediction),
     CASE(feedback_does_not_count_as_prediction),
     cmocka_unit_test(the_page_is_valid_in_both_formats_with_every_series_on_it),
 };

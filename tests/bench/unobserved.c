@@ -12,11 +12,9 @@ void __wrap_observed_predictions(struct observed *observed, unsigned shard, uint
 }
 
 void __wrap_monitor_remember(struct monitor *monitor, const struct served *served,
-                             struct span request, uint64_t wall_ns, size_t rows, const double *x,
-                             const double *y);
+                             struct span request, size_t rows, const double *x, const double *y);
 void __wrap_monitor_remember(struct monitor *monitor, const struct served *served,
-                             struct span request, uint64_t wall_ns, size_t rows, const double *x,
-                             const double *y)
+                             struct span request, size_t rows, const double *x, const double *y)
 {
-    (void)monitor, (void)served, (void)request, (void)wall_ns, (void)rows, (void)x, (void)y;
+    (void)monitor, (void)served, (void)request, (void)rows, (void)x, (void)y;
 }

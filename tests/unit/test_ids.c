@@ -30,7 +30,7 @@ static struct ids *new_ids(unsigned shards, size_t predictions)
 static void put(struct ids *ids, const char *request, double n)
 {
     const double x[FEATURES] = {n, n + 1, n + 2}, y = -n;
-    ids_put(ids, text(request), (uint64_t)n, (uint64_t)n * 10, 1, x, &y);
+    ids_put(ids, text(request), (uint64_t)n, 1, x, &y);
 }
 
 static enum ids_answer claim(struct ids *ids, const char *request, size_t row)
@@ -80,7 +80,6 @@ static void a_prediction_is_found_once_with_all_it_was_given_with(void **state)
     put(ids, "abd", 8);
     assert_int_equal(ids_claim(ids, text("abc"), 0, &out, x), IDS_FOUND);
     assert_int_equal(out.version, 7);
-    assert_int_equal(out.time_ns, 70);
     assert_close(out.prediction, -7.0, 0);
     assert_close(x[0], 7.0, 0);
     assert_close(x[2], 9.0, 0);
@@ -104,7 +103,7 @@ static void every_row_of_a_batch_has_its_own_key(void **state)
         for (size_t j = 0; j < FEATURES; j++)
             x[i * FEATURES + j] = (double)(i * 10 + j);
     }
-    ids_put(ids, text("batch"), 1, 2, ROWS, x, y);
+    ids_put(ids, text("batch"), 1, ROWS, x, y);
     for (size_t i = ROWS; i-- > 0;) {
         assert_int_equal(ids_claim(ids, text("batch"), i, &out, one), IDS_FOUND);
         assert_close(out.prediction, y[i], 0);
@@ -112,6 +111,56 @@ static void every_row_of_a_batch_has_its_own_key(void **state)
     }
     assert_int_equal(claim(ids, "batch", ROWS), IDS_UNKNOWN);
     assert_int_equal(claim(ids, "batch", SIZE_MAX), IDS_UNKNOWN);
+    ids_free(ids);
+}
+
+/* y(rows) = value, value + 1, ... */
+static void put_batch(struct ids *ids, const char *request, size_t rows, double value)
+{
+    double x[100 * FEATURES] = {0}, y[100];
+    assert_true(rows <= 100);
+    for (size_t i = 0; i < rows; i++)
+        y[i] = x[i * FEATURES] = value + (double)i;
+    ids_put(ids, text(request), 1, rows, x, y);
+}
+
+static void the_rows_of_a_batch_leave_one_by_one(void **state)
+{
+    (void)state;
+    enum { HELD = 10, ALL = HELD * (1 + IDS_REMEMBERED), ROWS = 20 };
+    struct ids *ids = new_ids(1, HELD);
+    struct ids_prediction out;
+    double x[FEATURES];
+    put_batch(ids, "batch", ROWS, 100);
+    assert_int_equal(claim(ids, "batch", ROWS - HELD - 1), IDS_LATE);
+    assert_int_equal(ids_claim(ids, text("batch"), ROWS - HELD, &out, x), IDS_FOUND);
+    assert_close(out.prediction, 100.0 + ROWS - HELD, 0);
+    assert_close(x[0], 100.0 + ROWS - HELD, 0);
+    put_batch(ids, "next", ALL - ROWS + 1, 0);
+    assert_int_equal(claim(ids, "batch", 0), IDS_UNKNOWN);
+    assert_int_equal(claim(ids, "batch", 1), IDS_LATE);
+    assert_int_equal(claim(ids, "batch", ROWS - HELD), IDS_DUPLICATE);
+    assert_int_equal(claim(ids, "batch", ROWS - 1), IDS_LATE);
+    /* One that has more rows than are remembered. */
+    put_batch(ids, "long", 100, 0);
+    assert_int_equal(claim(ids, "long", 100 - ALL - 1), IDS_UNKNOWN);
+    assert_int_equal(claim(ids, "long", 100 - ALL), IDS_LATE);
+    assert_int_equal(claim(ids, "long", 99), IDS_FOUND);
+    ids_free(ids);
+}
+
+static void a_batch_replaces_all_rows_of_the_one_before_with_its_id(void **state)
+{
+    (void)state;
+    struct ids *ids = new_ids(1, 100);
+    struct ids_prediction out;
+    double x[FEATURES];
+    put_batch(ids, "same", 5, 0);
+    assert_int_equal(claim(ids, "same", 1), IDS_FOUND);
+    put_batch(ids, "same", 3, 50);
+    assert_int_equal(claim(ids, "same", 4), IDS_UNKNOWN);
+    assert_int_equal(ids_claim(ids, text("same"), 1, &out, x), IDS_FOUND);
+    assert_close(out.prediction, 51.0, 0);
     ids_free(ids);
 }
 
@@ -275,6 +324,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_hash_reads_its_text_and_no_byte_more),
     cmocka_unit_test(a_prediction_is_found_once_with_all_it_was_given_with),
     cmocka_unit_test(every_row_of_a_batch_has_its_own_key),
+    cmocka_unit_test(the_rows_of_a_batch_leave_one_by_one),
+    cmocka_unit_test(a_batch_replaces_all_rows_of_the_one_before_with_its_id),
     cmocka_unit_test(an_undone_claim_can_be_made_again),
     cmocka_unit_test(an_id_used_again_stands_for_the_newer_prediction),
     cmocka_unit_test(evicted_ids_are_late_until_they_are_forgotten),

@@ -71,6 +71,21 @@ static void train_recovers_a_plane(void **state)
     model_free(model);
 }
 
+static void the_quantiles_of_the_predictions_are_learnt_with_those_of_the_features(void **state)
+{
+    (void)state;
+    struct train_options options = make_options(0);
+    struct model *model = train(&options, "a,b,y\n0,0,5\n1,0,7\n0,1,2\n1,1,4\n2,5,-6\n");
+    const double *quantiles = model_predicted_quantiles(model);
+    static const double predictions[] = {-6, 2, 4, 5, 7};
+    size_t count;
+    assert_non_null(quantiles);
+    for (size_t i = 0; i < 32; i++)
+        assert_close(quantiles[i], predictions[(2 * i + 1) * 5 / 64], 1e-12);
+    assert_close(model_feature_quantiles(model, 1, &count)[31], 5, 0);
+    model_free(model);
+}
+
 static const char noisy[] =
     "a,b,id,y\n1,40,7,3.1\n2,10,5,4.2\n3,30,3,6.4\n4,90,2,7.7\n5,20,8,10.4\n6,50,1,11.6\n7,80,4,"
     "14\n";
@@ -460,6 +475,7 @@ static void a_file_that_changes_between_passes_is_refused(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(train_recovers_a_plane),
+    cmocka_unit_test(the_quantiles_of_the_predictions_are_learnt_with_those_of_the_features),
     cmocka_unit_test(features_are_all_columns_but_the_target_and_the_dropped),
     cmocka_unit_test(dropped_columns_may_hold_anything),
     cmocka_unit_test(column_order_does_not_matter),
