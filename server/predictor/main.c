@@ -253,13 +253,14 @@ static void release(struct ridged *r)
 /* ---- the program ---- */
 
 /* Kubernetes shows this file as the reason a container ended. */
-static void leave_termination_message(const char *message)
+static void leave_termination_message(const struct config *config, const char *message)
 {
-    int fd = open("/dev/termination-log", O_WRONLY | O_TRUNC | O_CLOEXEC);
+    const char *path = config->termination_log;
+    int fd = path != NULL ? open(path, O_WRONLY | O_TRUNC | O_CLOEXEC) : -1;
     if (fd < 0)
         return;
     if (write(fd, message, strlen(message)) < 0)
-        (void)fprintf(stderr, "ridged: /dev/termination-log: %s\n", strerror(errno));
+        (void)fprintf(stderr, "ridged: %s: %s\n", path, strerror(errno));
     (void)close(fd);
 }
 
@@ -306,7 +307,7 @@ static int run(struct ridged *r)
         (void)fprintf(stderr, "ridged: %s\n", err.message);
     if (r->log == NULL || !start(r, &err)) {
         log_event(r->log, LOG_ERROR, "start_failed", LOG_TEXT("error", err.message));
-        leave_termination_message(err.message);
+        leave_termination_message(&r->config, err.message);
         release(r);
         return 1;
     }
@@ -326,6 +327,7 @@ int main(int argc, char **argv)
     struct error err = {0};
     if (!config_read(&r.config, argc, argv, &err)) {
         (void)fprintf(stderr, "ridged: %s\n", err.message);
+        leave_termination_message(&r.config, err.message);
         return 2;
     }
     if (r.config.help)
