@@ -45,10 +45,10 @@ LIB      := $(B)/libridged.a
 SUPPORT_SRC := $(wildcard tests/support/*.c) tests/conformance/case.c
 SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(B)/%.o)
 TEST_SRC := $(wildcard tests/unit/test_*.c tests/api/test_*.c tests/integration/test_*.c \
-                       tests/conformance/test_*.c)
-# These define malloc, and so do the sanitizers.
-ifneq ($(filter release cover,$(VARIANT)),)
-TEST_SRC += tests/failures/test_failures.c
+                       tests/conformance/test_*.c tests/failures/test_*.c)
+# These define malloc, or ask how much memory there is: the sanitizers have a malloc and memory of their own.
+ifeq ($(filter release cover,$(VARIANT)),)
+TEST_SRC := $(filter-out tests/failures/% tests/integration/test_memory.c,$(TEST_SRC))
 endif
 TESTS    := $(TEST_SRC:%.c=$(B)/%)
 

@@ -214,9 +214,12 @@ static void reload_model(struct ridged *r)
  * connection; the workers after, because KServe's default probe is a bare connect to their port. */
 static bool start(struct ridged *r, struct error *err)
 {
-    return make_metrics(r, err) && make_monitor(r, err) && make_api(r, err) &&
-           start_observer(r, err) && load_model(r, err) &&
-           monitor_open(r->monitor, registry_current(r->registry), err) && start_server(r, err);
+    if (!make_metrics(r, err) || !make_monitor(r, err) || !make_api(r, err) ||
+        !start_observer(r, err) || !load_model(r, err) ||
+        !monitor_open(r->monitor, registry_current(r->registry), err))
+        return false;
+    api_set_lifecycle(r->api, API_READY); /* before the first connection can ask */
+    return start_server(r, err);
 }
 
 /* ---- stop ---- */
@@ -311,7 +314,6 @@ static int run(struct ridged *r)
         release(r);
         return 1;
     }
-    api_set_lifecycle(r->api, API_READY);
     log_event(r->log, LOG_INFO, "ready", LOG_NUMBER("http_port", http_port(r->server)),
               LOG_NUMBER("metrics_port", http_port(r->observer)),
               LOG_NUMBER("workers", r->config.workers));
