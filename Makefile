@@ -151,6 +151,13 @@ conformance-http: ## print what nginx, ridged and COLUMNS answer to good and bad
 	@$(MAKE) --no-print-directory all
 	@python3 tests/conformance/http_table.py $(COLUMNS:%=--column %)
 
+# PYTHON names an interpreter of 3.9 or later that has venv.
+.PHONY: conformance-kserve
+conformance-kserve: ## ask ridged with KServe's own Python client (needs PyPI)
+	$(call need,$(DEPS_RUN) python3 python3-venv)
+	@$(MAKE) --no-print-directory all
+	@$$(sh tests/conformance/kserve_env.sh) tests/conformance/kserve_client.py --ridged $(P)/ridged
+
 .PHONY: rules
 rules: ## check the Prometheus rules and configuration and the Grafana dashboards
 	@sh tests/stack/rules.sh

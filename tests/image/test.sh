@@ -49,10 +49,10 @@ grep -q "^Uid:	$uid	$uid	$uid	$uid" "/proc/$inner/status" || fail "expected user
     fail "expected no capabilities"
 grep -q '^NoNewPrivs:	1' "/proc/$inner/status" || fail "expected no new privileges"
 grep -q "^NSpid:	$inner	1$" "/proc/$inner/status" || fail "expected process 1"
-curl -sSf "$http/" | grep -q alive || fail "expected life"
+curl -sSf "$http/" | grep alive >/dev/null || fail "expected life"
 curl -sSf "$http/readyz" >/dev/null || fail "expected readiness"
 curl -sSf "$metrics/healthz" >/dev/null || fail "expected health"
-curl -sSf "$metrics/metrics" | grep -q '^model_prediction_total' || fail "expected metrics"
+curl -sSf "$metrics/metrics" | grep "^model_prediction_total" >/dev/null || fail "expected metrics"
 curl -sSf "$http/v1/models/california-housing:predict" \
     -d '{"instances":[[8.3252,41.0,6.984,1.0238,322.0,2.5556,37.88,-122.23]]}' >"$work/answer" ||
     fail "expected a prediction"
