@@ -151,6 +151,11 @@ conformance-http: ## print what nginx, ridged and COLUMNS answer to good and bad
 	@$(MAKE) --no-print-directory all
 	@python3 tests/conformance/http_table.py $(COLUMNS:%=--column %)
 
+.PHONY: k8s-check
+k8s-check: ## check k8s/base against KServe's CRDs (needs Go and its module proxy, or KSERVE=folder)
+	$(call need,python3 python3-yaml)
+	@sh tests/k8s/validate.sh
+
 # PYTHON names an interpreter of 3.9 or later that has venv.
 .PHONY: conformance-kserve
 conformance-kserve: ## ask ridged with KServe's own Python client (needs PyPI)
