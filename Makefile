@@ -45,10 +45,10 @@ LIB      := $(B)/libridged.a
 SUPPORT_SRC := $(wildcard tests/support/*.c) tests/conformance/case.c
 SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(B)/%.o)
 TEST_SRC := $(wildcard tests/unit/test_*.c tests/api/test_*.c tests/integration/test_*.c \
-                       tests/conformance/test_*.c)
-# These define malloc, and so do the sanitizers.
-ifneq ($(filter release cover,$(VARIANT)),)
-TEST_SRC += tests/failures/test_failures.c
+                       tests/conformance/test_*.c tests/failures/test_*.c)
+# These define malloc, or ask how much memory there is: the sanitizers have a malloc and memory of their own.
+ifeq ($(filter release cover,$(VARIANT)),)
+TEST_SRC := $(filter-out tests/failures/% tests/integration/test_memory.c,$(TEST_SRC))
 endif
 TESTS    := $(TEST_SRC:%.c=$(B)/%)
 
@@ -151,6 +151,18 @@ conformance-http: ## print what nginx, ridged and COLUMNS answer to good and bad
 	@$(MAKE) --no-print-directory all
 	@python3 tests/conformance/http_table.py $(COLUMNS:%=--column %)
 
+.PHONY: k8s-check
+k8s-check: ## check k8s/base against KServe's CRDs (needs Go and its module proxy, or KSERVE=folder)
+	$(call need,python3 python3-yaml)
+	@sh tests/k8s/validate.sh
+
+# PYTHON names an interpreter of 3.9 or later that has venv.
+.PHONY: conformance-kserve
+conformance-kserve: ## ask ridged with KServe's own Python client (needs PyPI)
+	$(call need,$(DEPS_RUN) python3 python3-venv)
+	@$(MAKE) --no-print-directory all
+	@$$(sh tests/conformance/kserve_env.sh) tests/conformance/kserve_client.py --ridged $(P)/ridged
+
 .PHONY: rules
 rules: ## check the Prometheus rules and configuration and the Grafana dashboards
 	@sh tests/stack/rules.sh
@@ -162,10 +174,10 @@ ui-test: deps-ui ## look at /ui in headless Chromium, pictures into build/ui; F=
 
 # ---- checks ----
 
-.PHONY: check format format-check lint layers asan tsan replay strict
+.PHONY: check format format-check lint layers asan tsan replay strict hardening valgrind
 check: deps-check ## everything that is checked beside the tests, with gcc and clang
 	@$(MAKE) --no-print-directory format-check lint layers
-	@$(MAKE) --no-print-directory strict asan tsan replay
+	@$(MAKE) --no-print-directory strict hardening asan tsan replay
 
 C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 SH_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh') .ci/run
@@ -188,6 +200,14 @@ strict: ## both compilers, every warning an error
 	$(MAKE) --no-print-directory VARIANT=release CC=clang WERROR=-Werror B=build/strict-clang P=build/strict-clang all tests
 .PHONY: tests
 tests: $(TESTS)
+
+hardening: all ## what readelf says of the programs, also of those that `make strict` has built
+	@sh tests/image/hardening.sh build/ridge build/ridged $(wildcard build/strict-*/ridge build/strict-*/ridged)
+valgrind: ## the tests of the door under Valgrind: no bad access, no leak
+	$(call need,$(DEPS_TEST) valgrind libc6-dbg)
+	@$(MAKE) --no-print-directory build/release/tests/api/test_api
+	valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite,indirect,possible \
+	    --error-exitcode=9 build/release/tests/api/test_api
 
 asan: ## every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory VARIANT=asan run-tests
@@ -266,6 +286,15 @@ install: all ## install the programs under PREFIX
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin build/ridge build/ridged
 image: ## build the container image
 	docker build --build-arg REVISION=$(REVISION) -t ridged:$(VERSION) .
+
+PROGRAMS ?= ridged
+.PHONY: build/rootfs image-test
+build/rootfs: $(PROGRAMS:%=build/%)
+	sh tests/image/rootfs.sh $@ $^
+image-test: ## run the image's root file system, read-only and without privileges (root, no container engine)
+	$(call need,$(DEPS_RUN) ca-certificates curl)
+	@$(MAKE) --no-print-directory build/rootfs
+	@sh tests/image/test.sh "$(CURDIR)/build/rootfs"
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / {split($$1, n, " "); printf "  %-14s %s\n", n[1], $$2}' $(firstword $(MAKEFILE_LIST))
 clean: ## remove everything built

@@ -61,6 +61,8 @@ static const struct option_spec specs[] = {
      "seconds requests in flight have to finish"},
     {"watch_interval", NULL, UNSIGNED_AT(watch_interval_s, 0, 86400), DEFAULT("5"),
      "seconds between looks for a further artifact; 0: only on SIGHUP"},
+    {"termination_log", NULL, TEXT_AT(termination_log), DEFAULT("/dev/termination-log"),
+     "file, if there is one, that is told why the program could not start"},
     {"access_log", NULL, BOOLEAN, offsetof(struct config, access_log), 0, 0, DEFAULT("false"),
      "one log line per request"},
     {"feedback_dir", NULL, TEXT_AT(feedback_dir), NULL, "none",
