@@ -25,6 +25,7 @@ PACKAGES_model := libcjson libmd openblas lapacke
 PKG_CONFIG     ?= pkg-config
 LIBS_serve := $(shell $(PKG_CONFIG) --libs $(PACKAGES_serve) 2>/dev/null) -lm -pthread
 LIBS_model := $(shell $(PKG_CONFIG) --libs $(PACKAGES_model) 2>/dev/null) -lm -pthread
+LIBS_relay := $(shell $(PKG_CONFIG) --libs libcurl 2>/dev/null) $(LIBS_serve)
 
 VERSION  := 0.1.0
 REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
@@ -35,8 +36,8 @@ DEFINES  := -DRIDGED_VERSION='"$(VERSION)"' -DRIDGED_REVISION='"$(REVISION)"'
 CFLAGS   := $(BASE_FLAGS) $(WARN) $(WERROR) $(FLAGS_$(VARIANT))
 LDFLAGS  := $(LINK_$(VARIANT))
 
-MAINS    := model/ridge_main.c server/predictor/main.c
-ROOMS    := base model metrics server server/http server/predictor
+MAINS    := model/ridge_main.c server/predictor/main.c server/relay/main.c
+ROOMS    := base model metrics server server/http server/predictor server/relay
 LIB_SRC  := $(filter-out $(MAINS),$(wildcard $(addsuffix /*.c,$(ROOMS))))
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o)
 LIB      := $(B)/libridged.a
@@ -54,7 +55,7 @@ P := $(B)
 endif
 
 .PHONY: all
-all: $(P)/ridge $(P)/ridged ## build the programs (VARIANT=release|asan|tsan|cover)
+all: $(P)/ridge $(P)/ridged $(P)/ridge-relay ## build the programs (VARIANT=release|asan|tsan|cover)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -67,12 +68,13 @@ build/ui/page.html: $(UI_SRC)
 	sh server/predictor/ui/assemble.sh build/ui
 $(B)/server/predictor/ui.o: build/ui/page.html
 
-# Only the programs know their version, so a commit recompiles two files.
+# Only the programs know their version, so a commit recompiles three files.
 $(MAINS:%.c=$(B)/%.o): CPPFLAGS += $(DEFINES)
 
+# q, not r: two rooms may have files of one name, and r would keep the last of them only.
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(AR) qcs $@ $^
 
 $(P)/ridge: $(B)/model/ridge_main.o $(LIB)
 	$(CC) $(LDFLAGS) $^ $(LIBS_model) -o $@
@@ -80,14 +82,17 @@ $(P)/ridge: $(B)/model/ridge_main.o $(LIB)
 $(P)/ridged: $(B)/server/predictor/main.o $(LIB)
 	$(CC) $(LDFLAGS) $^ $(LIBS_serve) -o $@
 
+$(P)/ridge-relay: $(B)/server/relay/main.o $(LIB)
+	$(CC) $(LDFLAGS) $^ $(LIBS_relay) -o $@
+
 $(TESTS): $(B)/%: $(B)/%.o $(SUPPORT_OBJ) $(LIB)
-	$(CC) $(LDFLAGS) $^ $(LIBS_serve) $(LIBS_model) -lcmocka -o $@
+	$(CC) $(LDFLAGS) $^ $(LIBS_relay) $(LIBS_model) -lcmocka -o $@
 
 # ---- what has to be installed ----
 
 DEPS_RUN   := gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev libopenblas-dev \
-              liblapacke-dev zlib1g-dev
-DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus python3 curl locales
+              liblapacke-dev zlib1g-dev libcurl4-openssl-dev
+DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus prometheus-alertmanager python3 curl locales
 DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
 DEPS_UI    := $(DEPS_TEST) nodejs chromium
 DEPS_BENCH := $(DEPS_TEST) nginx-light wrk python3-sklearn
@@ -192,7 +197,7 @@ FUZZ_SECONDS ?= 60
 
 ifeq ($(VARIANT),asan)
 $(REPLAYS): build/asan/tests/fuzz/replay_%: build/asan/tests/fuzz/fuzz_%.o build/asan/tests/fuzz/replay.o $(SUPPORT_OBJ) $(LIB)
-	$(CC) $(LDFLAGS) $^ $(LIBS_serve) $(LIBS_model) -lcmocka -o $@
+	$(CC) $(LDFLAGS) $^ $(LIBS_relay) $(LIBS_model) -lcmocka -o $@
 endif
 .PHONY: replay run-replay fuzz
 replay: ## run the fuzz targets over their committed corpora
@@ -205,7 +210,7 @@ fuzz: deps-check ## fuzz every target for FUZZ_SECONDS (clang)
 fuzz-%: build/ui/page.html
 	@mkdir -p build/fuzz/corpus/$*
 	clang $(CPPFLAGS) -std=c11 -g -O1 -ffp-contract=off -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	    -MF build/fuzz/$*.d tests/fuzz/fuzz_$*.c $(SUPPORT_SRC) $(LIB_SRC) $(LIBS_serve) $(LIBS_model) -lcmocka -o build/fuzz/$*
+	    -MF build/fuzz/$*.d tests/fuzz/fuzz_$*.c $(SUPPORT_SRC) $(LIB_SRC) $(LIBS_relay) $(LIBS_model) -lcmocka -o build/fuzz/$*
 	build/fuzz/$* -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=build/fuzz/crash-$*- \
 	    $(wildcard tests/fuzz/$*.dict:%=-dict=%) build/fuzz/corpus/$* $(wildcard tests/fuzz/corpus/$*)
 
@@ -246,7 +251,7 @@ cover: deps-test ## lines the tests execute, by room, and the functions they nev
 PREFIX ?= /usr/local
 .PHONY: install image help clean
 install: all ## install the programs under PREFIX
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin build/ridge build/ridged
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin build/ridge build/ridged build/ridge-relay
 image: ## build the container image
 	docker build --build-arg REVISION=$(REVISION) -t ridged:$(VERSION) .
 help: ## list the targets
