@@ -7,6 +7,7 @@
 #include "metrics/metrics_internal.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -192,6 +193,22 @@ void exposition_write(struct metrics *metrics, enum exposition_format format, FI
 }
 
 /* ---- negotiation ---- */
+
+bool exposition_text(struct metrics *metrics, enum exposition_format format, struct arena *arena,
+                     struct span *out)
+{
+    char *text = NULL, *copy = NULL;
+    size_t n = 0;
+    FILE *stream = open_memstream(&text, &n);
+    if (stream != NULL) {
+        exposition_write(metrics, format, stream);
+        if (fclose(stream) == 0)
+            copy = arena_text(arena, text, n);
+    }
+    free(text);
+    *out = (struct span){copy, n};
+    return copy != NULL;
+}
 
 const char *exposition_content_type(enum exposition_format format)
 {

@@ -342,17 +342,9 @@ static void answer_metrics(struct api_call *call)
     struct span accept = request_header(call->request, "Accept");
     enum exposition_format format =
         call->surface == API_OBSERVER ? exposition_negotiate(accept.p, accept.n) : EXPOSITION_TEXT;
-    char *text = NULL, *body = NULL;
-    size_t n = 0;
-    FILE *out = open_memstream(&text, &n);
-    if (out != NULL) {
-        exposition_write(call->api->config.metrics, format, out);
-        if (fclose(out) == 0)
-            body = arena_text(call->arena, text, n);
-    }
-    free(text);
-    if (body != NULL)
-        answer(call, 200, exposition_content_type(format), (struct span){body, n});
+    struct span body;
+    if (exposition_text(call->api->config.metrics, format, call->arena, &body))
+        answer(call, 200, exposition_content_type(format), body);
     else
         (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
 }
