@@ -24,6 +24,8 @@ static const struct option_spec specs[] = {
     {"users_file", NULL, TEXT(users_file), "", "required",
      "who may have models retrained, one name a line"},
     {"journal", NULL, TEXT(journal), "", "required", "file that survives crashes"},
+    {"journal_rewrite_bytes", NULL, OPTION_SIZE, MEMBER(journal_rewrite_bytes), 0, 6e7,
+     DEFAULT("1048576"), "a longer journal is rewritten, one line a model"},
     {"github_repository", "GITHUB_REPOSITORY", TEXT(github.repository), "", "required",
      "OWNER/NAME"},
     {"github_workflow", NULL, TEXT(github.workflow), DEFAULT("retrain-model.yaml"),

@@ -21,6 +21,7 @@ struct relay_config {
     const char *override_token_file; /* "": no override */
     const char *users_file;
     const char *journal;
+    size_t journal_rewrite_bytes;
     struct github_target github;
     const char *github_token_file;
     uint64_t github_timeout_ms;

@@ -11,7 +11,6 @@
 #include <string.h>
 
 enum {
-    REWRITE_BYTES = 1 << 20, /* 256 models at work take 0.4 MB */
     CONNECTIONS = 256,
     DRAIN_MS = 5000,
 };
@@ -72,7 +71,7 @@ static bool open_ledger(struct relay *r, const struct relay_probe *probe, struct
 {
     const struct ledger_config config = {.policy = r->config->policy,
                                          .journal = r->config->journal,
-                                         .rewrite_bytes = REWRITE_BYTES,
+                                         .rewrite_bytes = r->config->journal_rewrite_bytes,
                                          .telemetry = r->telemetry,
                                          .log = r->log,
                                          .probe = probe};
