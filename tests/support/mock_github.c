@@ -123,7 +123,7 @@ static bool dispatch(struct mock_github *mock, struct arena *arena, struct respo
     case MOCK_429_RESET:
         say(response, 429, arena, "{\"message\":\"API rate limit exceeded\"}");
         (void)snprintf(text, sizeof text, "%llu",
-                       (unsigned long long)(clock_ms(CLOCK_REALTIME) / 1000 + 2));
+                       (unsigned long long)(clock_ms(CLOCK_REALTIME) / 1000 + 1));
         add_header(response, arena, "X-RateLimit-Remaining", "0");
         add_header(response, arena, "X-RateLimit-Reset", text);
         return true;

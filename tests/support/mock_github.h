@@ -22,7 +22,7 @@ enum mock_answer {
     MOCK_HANG,
     MOCK_500,
     MOCK_403_RETRY_AFTER, /* Retry-After: 1 */
-    MOCK_429_RESET,       /* x-ratelimit-remaining: 0, x-ratelimit-reset: the next second but one */
+    MOCK_429_RESET,       /* x-ratelimit-remaining: 0, x-ratelimit-reset: the next second */
     MOCK_401,
     MOCK_404,
     MOCK_422,
