@@ -134,7 +134,7 @@ RUN := $(sort $(foreach t,$(TESTS),$(if $(filter $(T),$(notdir $t)),$t)))
 
 .PHONY: test run-tests
 test: deps-test ## run the tests; T=test_ridge picks a program, F='*singular*' a case
-	@$(MAKE) --no-print-directory run-tests $(if $(filter \%,$(T)),rules)
+	@$(MAKE) --no-print-directory run-tests $(if $(filter \%,$(T)),rules alertmanager)
 run-tests: all $(RUN)
 	@F='$(F)' BUILD=$(P) sh tests/run.sh $(VARIANT) $(RUN)
 
@@ -145,9 +145,11 @@ conformance-http: ## print what nginx, ridged and COLUMNS answer to good and bad
 	@$(MAKE) --no-print-directory all
 	@python3 tests/conformance/http_table.py $(COLUMNS:%=--column %)
 
-.PHONY: rules
+.PHONY: rules alertmanager
 rules: ## check the Prometheus rules and configuration and the Grafana dashboards
 	@sh tests/stack/rules.sh
+alertmanager: ## check Alertmanager's configuration and whom every alert reaches
+	@sh tests/stack/alertmanager.sh
 
 .PHONY: ui-test
 ui-test: deps-ui ## look at /ui in headless Chromium, pictures into build/ui; F=panels picks cases

@@ -31,7 +31,7 @@ enum mock_answer {
 struct mock_request {
     char line[256];     /* "POST /path?query" */
     char headers[2048]; /* "name: value\n"..., as sent */
-    char body[1024];
+    char body[4096];
     uint64_t at_ms; /* CLOCK_MONOTONIC */
 };
 
