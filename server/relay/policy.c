@@ -12,6 +12,7 @@
 
 #define MAE_NORMAL_MAX 0.45
 #define R2_NORMAL_MIN  0.75
+#define EXCESS_MAX     1000 /* more says no more, and must not become infinite */
 
 void policy_init(struct policy *policy, const struct policy_settings *settings)
 {
@@ -113,6 +114,8 @@ static void end_job(struct policy_key *key)
 
 static double excess(double value)
 {
+    if (value > EXCESS_MAX)
+        return EXCESS_MAX;
     return value > 0 ? value : 0; /* NaN: 0 */
 }
 

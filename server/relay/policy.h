@@ -102,8 +102,8 @@ struct policy_drift {
     double mae, r2;           /* NaN: not told */
 };
 
-/* Mean of the relative excess of MAE over 0.45 and the relative deficit of R2 under 0.75, each at least 0;
- * what is not told counts 0. */
+/* Mean of the relative excess of MAE over 0.45 and the relative deficit of R2 under 0.75, each from 0 to
+ * 1000; what is not told counts 0. */
 double policy_drift_score(double mae, double r2);
 
 enum policy_verdict {

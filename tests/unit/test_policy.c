@@ -93,6 +93,14 @@ static void the_score_is_the_mean_of_both_relative_distances(void **state)
     assert_close(policy_drift_score(NAN, NAN), 0, 0);
 }
 
+static void no_figures_make_the_score_more_than_a_number_to_write(void **state)
+{
+    (void)state;
+    assert_close(policy_drift_score(1e308, -1e308), 1000, 0);
+    assert_close(policy_drift_score(1e308, 0.9), 500, 0);
+    assert_close(policy_drift_score(-1e308, 1e308), 0, 0);
+}
+
 static void a_firing_alert_is_queued_with_score_and_reason(void **state)
 {
     (void)state;
@@ -530,6 +538,7 @@ static void more_models_at_work_than_slots_are_not_restored(void **state)
 #define CASE(name) cmocka_unit_test_setup(name, set_up)
 static const struct CMUnitTest tests[] = {
     CASE(the_score_is_the_mean_of_both_relative_distances),
+    CASE(no_figures_make_the_score_more_than_a_number_to_write),
     CASE(a_firing_alert_is_queued_with_score_and_reason),
     CASE(reasons_name_only_what_was_told),
     CASE(one_dispatch_is_in_flight_per_model),
