@@ -177,11 +177,6 @@ static const struct route routes[ROUTE_COUNT] = {
     [ROUTE_READYZ] = {"/readyz", true, false},
 };
 
-static bool span_is(struct span span, const char *text)
-{
-    return span.n == strlen(text) && memcmp(span.p, text, span.n) == 0;
-}
-
 /* Splits "name:verb" at its last colon; names hold none, so an unknown verb stays part of the name
  * and is answered as KServe does: no such model. */
 static enum telemetry_route model_route(struct span rest, struct span *name)

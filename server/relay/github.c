@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     RESPONSE_BYTES_MAX = 8 << 20, /* a hundred runs are about 2 MB */
@@ -31,13 +30,6 @@ struct exchange {
     char *data;
     size_t n, capacity;
 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* ---- one request ---- */
 
@@ -175,7 +167,7 @@ static struct policy_answer perform(struct github *github, const struct policy_s
         return (struct policy_answer){.reply = never_left(code) ? REPLY_NOT_SENT : REPLY_UNSURE};
     }
     struct github_response response = response_of(github->curl, &x);
-    struct policy_answer answer = github_answer(step, &response, now_ms(), github->arena);
+    struct policy_answer answer = github_answer(step, &response, ledger_now_ms(), github->arena);
     if (response.status >= 300) {
         struct span message = github_message(response.body, github->arena);
         (void)snprintf(text, TEXT_ROOM, "%.*s", (int)message.n, message.n > 0 ? message.p : "");

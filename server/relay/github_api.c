@@ -147,11 +147,6 @@ bool github_request(const struct github_target *target, const struct policy_step
 
 /* ---- answers ---- */
 
-static bool span_is(struct span span, const char *text)
-{
-    return span.n == strlen(text) && memcmp(span.p, text, span.n) == 0;
-}
-
 /* The strings and counts that are looked for in an object; absent or null: {NULL, 0}, 0. */
 struct members {
     struct span name, title, status, conclusion, message;

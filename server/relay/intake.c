@@ -16,11 +16,6 @@ struct visit {
     struct response *response;
 };
 
-static bool span_is(struct span span, const char *text)
-{
-    return span.n == strlen(text) && memcmp(span.p, text, span.n) == 0;
-}
-
 /* ---- responses ---- */
 
 static void add_header(struct response *response, struct span name, struct span value)

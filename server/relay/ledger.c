@@ -28,7 +28,7 @@ struct ledger {
     bool failed, stopping;
 };
 
-static uint64_t now_ms(void)
+uint64_t ledger_now_ms(void)
 {
     struct timespec t;
     (void)clock_gettime(CLOCK_REALTIME, &t);
@@ -64,7 +64,7 @@ static void make_id(char id[POLICY_ID_MAX + 1])
 static bool write_record(struct ledger *ledger, const struct policy_key *key,
                          const struct policy_shared *shared, struct span *text, struct error *err)
 {
-    struct record record = {now_ms(), *key, *shared};
+    struct record record = {ledger_now_ms(), *key, *shared};
     return record_write(&record, ledger->arena, text, err);
 }
 
@@ -105,7 +105,7 @@ static bool commit(struct ledger *ledger, const struct policy_change *change, st
         rewrite(ledger);
     if (!ok) {
         log_event(ledger->config.log, LOG_ERROR, "journal_failed", LOG_TEXT("error", err->message));
-        ledger->paused_until_ms = now_ms() + JOURNAL_PAUSE_MS;
+        ledger->paused_until_ms = ledger_now_ms() + JOURNAL_PAUSE_MS;
     }
     relay_telemetry_journal(ledger->config.telemetry, relay_journal_bytes(ledger->journal),
                             ledger->failed);
@@ -205,8 +205,8 @@ static bool enter(struct ledger *ledger, const struct policy_drift *drift, bool 
 {
     struct policy_change change;
     make_id(id);
-    *verdict = manual ? policy_manual(&ledger->policy, drift, id, now_ms(), &change)
-                      : policy_firing(&ledger->policy, drift, id, now_ms(), &change);
+    *verdict = manual ? policy_manual(&ledger->policy, drift, id, ledger_now_ms(), &change)
+                      : policy_firing(&ledger->policy, drift, id, ledger_now_ms(), &change);
     if (*verdict == POLICY_ACCEPTED && !commit(ledger, &change, err))
         return false;
     relay_telemetry_verdict(ledger->config.telemetry, *verdict);
@@ -219,7 +219,7 @@ static bool recover(struct ledger *ledger, const struct policy_drift *drift, boo
                     struct error *err)
 {
     struct policy_change change;
-    *known = policy_recovered(&ledger->policy, drift->user, drift->model, now_ms(), &change);
+    *known = policy_recovered(&ledger->policy, drift->user, drift->model, ledger_now_ms(), &change);
     if (!*known)
         return true;
     if (!commit(ledger, &change, err))
@@ -295,7 +295,7 @@ static bool take_step(struct ledger *ledger, struct policy_step *step)
 {
     struct policy_change change;
     struct error err = {0};
-    uint64_t now = now_ms();
+    uint64_t now = ledger_now_ms();
     policy_next(&ledger->policy, now, step);
     if (step->action != POLICY_WAIT && ledger->paused_until_ms > now) {
         uint64_t left = ledger->paused_until_ms - now;
@@ -361,7 +361,7 @@ void ledger_answered(struct ledger *ledger, const struct policy_step *step,
     struct policy_change change;
     struct error err = {0};
     enum policy_conclusion conclusion = CONCLUSION_OTHER;
-    uint64_t now = now_ms();
+    uint64_t now = ledger_now_ms();
     double jitter = (double)(random_bits() >> 11) * 0x1p-53;
     (void)pthread_mutex_lock(&ledger->lock);
     enum policy_outcome outcome =

@@ -55,6 +55,9 @@ bool ledger_next(struct ledger *ledger, struct policy_step *step) MUST_CHECK;
 void ledger_answered(struct ledger *ledger, const struct policy_step *step,
                      const struct policy_answer *answer, const char *text);
 
+/* The wall clock the ledger decides by, in milliseconds since 1970. */
+uint64_t ledger_now_ms(void);
+
 /* Makes ledger_next return false, now and for ever. */
 void ledger_stop(struct ledger *ledger);
 

@@ -288,7 +288,7 @@ static uint64_t doubled(uint64_t first, unsigned attempts, uint64_t most)
 static uint64_t back_off(const struct policy *policy, unsigned attempts, double jitter)
 {
     uint64_t full = doubled(policy->settings.retry_ms, attempts, RETRY_MOST);
-    return full / 2 + (uint64_t)(jitter * (double)(full - full / 2));
+    return (uint64_t)((1 + jitter) * (double)full / 2);
 }
 
 static void block(const struct policy_answer *answer, unsigned attempts, uint64_t now_ms,

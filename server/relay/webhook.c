@@ -10,11 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool span_is(struct span span, const char *text)
-{
-    return span.n == strlen(text) && memcmp(span.p, text, span.n) == 0;
-}
-
 /* ---- names ---- */
 
 /* A DNS label (RFC 1123): lower-case letters, digits, and hyphens inside. */
@@ -267,11 +262,11 @@ bool webhook_decode(struct span body, const struct webhook_users *users, struct 
                     struct webhook *out, struct error *err)
 {
     struct json_reader r;
-    struct decoder d = {users, arena, out, 0};
     struct span version = {NULL, 0};
     uint64_t truncated = 0;
     bool alerts = false;
-    memset(out, 0, sizeof *out);
+    *out = (struct webhook){.count = 0};
+    struct decoder d = {users, arena, out, 0};
     out->events = arena_array(arena, WEBHOOK_ALERTS_MAX, sizeof *out->events);
     if (out->events == NULL)
         return error_set(err, ERR_NO_MEMORY, "out of memory");

@@ -117,7 +117,7 @@ static bool lives_to_settle(void)
 {
     struct http_answer answer;
     for (int i = 0; i < 4000; i++) {
-        double queued, running;
+        double queued = -1, running = -1;
         if (!try_request("GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n", "", &answer))
             return false;
         bool told =
