@@ -297,10 +297,10 @@ static bool take_step(struct ledger *ledger, struct policy_step *step)
     struct error err = {0};
     uint64_t now = ledger_now_ms();
     policy_next(&ledger->policy, now, step);
-    if (step->action != POLICY_WAIT && ledger->paused_until_ms > now) {
-        uint64_t left = ledger->paused_until_ms - now;
+    uint64_t left = ledger->paused_until_ms > now ? ledger->paused_until_ms - now : 0;
+    if (step->action != POLICY_WAIT && left > 0 && left <= JOURNAL_PAUSE_MS) {
         step->action = POLICY_WAIT;
-        step->wait_ms = left < JOURNAL_PAUSE_MS ? left : JOURNAL_PAUSE_MS;
+        step->wait_ms = left;
     }
     if (step->action != POLICY_DISPATCH)
         return step->action != POLICY_WAIT;
