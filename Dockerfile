@@ -2,7 +2,7 @@
 FROM debian:12 AS build
 RUN apt-get update && apt-get install -y --no-install-recommends \
         gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev libopenblas-dev liblapacke-dev \
-        zlib1g-dev ca-certificates
+        zlib1g-dev libcurl4-openssl-dev ca-certificates
 WORKDIR /src
 COPY . .
 ARG REVISION=unknown

@@ -27,6 +27,7 @@ PACKAGES_model := libcjson libmd openblas lapacke
 PKG_CONFIG     ?= pkg-config
 LIBS_serve := $(shell $(PKG_CONFIG) --libs $(PACKAGES_serve) 2>/dev/null) -lm -pthread
 LIBS_model := $(shell $(PKG_CONFIG) --libs $(PACKAGES_model) 2>/dev/null) -lm -pthread
+LIBS_relay := $(shell $(PKG_CONFIG) --libs libcurl 2>/dev/null) $(LIBS_serve)
 
 VERSION  := 0.1.0
 REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
@@ -37,8 +38,8 @@ DEFINES  := -DRIDGED_VERSION='"$(VERSION)"' -DRIDGED_REVISION='"$(REVISION)"'
 CFLAGS   := $(BASE_FLAGS) $(WARN) $(WERROR) $(FLAGS_$(VARIANT))
 LDFLAGS  := $(LINK_$(VARIANT))
 
-MAINS    := model/ridge_main.c server/predictor/main.c
-ROOMS    := base model metrics server server/http server/predictor
+MAINS    := model/ridge_main.c server/predictor/main.c server/relay/main.c
+ROOMS    := base model metrics server server/http server/predictor server/relay
 LIB_SRC  := $(filter-out $(MAINS),$(wildcard $(addsuffix /*.c,$(ROOMS))))
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o)
 LIB      := $(B)/libridged.a
@@ -60,7 +61,7 @@ P := $(B)
 endif
 
 .PHONY: all
-all: $(P)/ridge $(P)/ridged ## build the programs (VARIANT=release|asan|tsan|cover)
+all: $(P)/ridge $(P)/ridged $(P)/ridge-relay ## build the programs (VARIANT=release|asan|tsan|cover)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -73,12 +74,13 @@ build/ui/page.html: $(UI_SRC)
 	sh server/predictor/ui/assemble.sh build/ui
 $(B)/server/predictor/ui.o: build/ui/page.html
 
-# Only the programs know their version, so a commit recompiles two files.
+# Only the programs know their version, so a commit recompiles three files.
 $(MAINS:%.c=$(B)/%.o): CPPFLAGS += $(DEFINES)
 
+# q, not r: two rooms may have files of one name, and r would keep the last of them only.
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(AR) qcs $@ $^
 
 $(P)/ridge: $(B)/model/ridge_main.o $(LIB)
 	$(CC) $(LDFLAGS) $^ $(LIBS_model) -o $@
@@ -86,8 +88,11 @@ $(P)/ridge: $(B)/model/ridge_main.o $(LIB)
 $(P)/ridged: $(B)/server/predictor/main.o $(LIB)
 	$(CC) $(LDFLAGS) $^ $(LIBS_serve) -o $@
 
+$(P)/ridge-relay: $(B)/server/relay/main.o $(LIB)
+	$(CC) $(LDFLAGS) $^ $(LIBS_relay) -o $@
+
 $(TESTS): $(B)/%: $(B)/%.o $(SUPPORT_OBJ) $(LIB)
-	$(CC) $(LDFLAGS) $^ $(LIBS_serve) $(LIBS_model) -lcmocka -o $@
+	$(CC) $(LDFLAGS) $^ $(LIBS_relay) $(LIBS_model) -lcmocka -o $@
 
 $(B)/tests/failures/test_failures: $(B)/tests/failures/inject.o | $(B)/tests/failures/inject.so
 $(B)/tests/failures/inject.so: tests/failures/inject.c
@@ -97,8 +102,8 @@ $(B)/tests/failures/inject.so: tests/failures/inject.c
 # ---- what has to be installed ----
 
 DEPS_RUN   := gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev libopenblas-dev \
-              liblapacke-dev zlib1g-dev
-DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus python3 curl locales
+              liblapacke-dev zlib1g-dev libcurl4-openssl-dev
+DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus prometheus-alertmanager python3 curl locales
 DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
 DEPS_UI    := $(DEPS_TEST) nodejs chromium
 DEPS_BENCH := $(DEPS_TEST) nginx-light wrk python3-sklearn
@@ -140,7 +145,7 @@ RUN := $(sort $(foreach t,$(TESTS),$(if $(filter $(T),$(notdir $t)),$t)))
 
 .PHONY: test run-tests
 test: deps-test ## run the tests; T=test_ridge picks a program, F='*singular*' a case
-	@$(MAKE) --no-print-directory run-tests $(if $(filter \%,$(T)),rules)
+	@$(MAKE) --no-print-directory run-tests $(if $(filter \%,$(T)),rules alertmanager)
 run-tests: all $(RUN)
 	@F='$(F)' BUILD=$(P) sh tests/run.sh $(VARIANT) $(RUN)
 
@@ -163,9 +168,11 @@ conformance-kserve: ## ask ridged with KServe's own Python client (needs PyPI)
 	@$(MAKE) --no-print-directory all
 	@$$(sh tests/conformance/kserve_env.sh) tests/conformance/kserve_client.py --ridged $(P)/ridged
 
-.PHONY: rules
+.PHONY: rules alertmanager
 rules: ## check the Prometheus rules and configuration and the Grafana dashboards
 	@sh tests/stack/rules.sh
+alertmanager: ## check Alertmanager's configuration and whom every alert reaches
+	@sh tests/stack/alertmanager.sh
 
 .PHONY: ui-test
 ui-test: deps-ui ## look at /ui in headless Chromium, pictures into build/ui; F=panels picks cases
@@ -223,7 +230,7 @@ FUZZ_SECONDS ?= 60
 
 ifeq ($(VARIANT),asan)
 $(REPLAYS): build/asan/tests/fuzz/replay_%: build/asan/tests/fuzz/fuzz_%.o build/asan/tests/fuzz/replay.o $(SUPPORT_OBJ) $(LIB)
-	$(CC) $(LDFLAGS) $^ $(LIBS_serve) $(LIBS_model) -lcmocka -o $@
+	$(CC) $(LDFLAGS) $^ $(LIBS_relay) $(LIBS_model) -lcmocka -o $@
 endif
 .PHONY: replay run-replay fuzz
 replay: ## run the fuzz targets over their committed corpora
@@ -240,7 +247,7 @@ fuzz-%:
 	    $(wildcard tests/fuzz/$*.dict:%=-dict=%) build/fuzz/corpus/$* $(wildcard tests/fuzz/corpus/$*)
 ifeq ($(VARIANT),fuzz)
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o $(SUPPORT_OBJ) $(LIB)
-	$(CC) $(LDFLAGS) $^ $(LIBS_serve) $(LIBS_model) -lcmocka -o $@
+	$(CC) $(LDFLAGS) $^ $(LIBS_relay) $(LIBS_model) -lcmocka -o $@
 endif
 
 # ---- data, model, measurements ----
@@ -283,7 +290,7 @@ cover: deps-test ## lines the tests execute, by room, and the functions they nev
 PREFIX ?= /usr/local
 .PHONY: install image help clean
 install: all ## install the programs under PREFIX
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin build/ridge build/ridged
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin build/ridge build/ridged build/ridge-relay
 image: ## build the container image
 	docker build --build-arg REVISION=$(REVISION) -t ridged:$(VERSION) .
 

@@ -1,5 +1,6 @@
 /* One walk over the registry. What differs between the two formats is small: the name a counter or
  * info family goes by, the order of the comment lines, and the end. */
+#define _GNU_SOURCE /* fopencookie */
 #include "metrics/exposition.h"
 
 #include "base/json.h"
@@ -7,6 +8,7 @@
 #include "metrics/metrics_internal.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -192,6 +194,45 @@ void exposition_write(struct metrics *metrics, enum exposition_format format, FI
 }
 
 /* ---- negotiation ---- */
+
+/* A stream into an arena. open_memstream would pass over a piece for which there is no memory, and say
+ * nothing at the end. */
+struct page {
+    struct arena *arena;
+    char *text;
+    size_t n, capacity;
+    bool failed;
+};
+
+static ssize_t append(void *ctx, const char *bytes, size_t n)
+{
+    struct page *page = ctx;
+    size_t capacity = (page->n + n) * 2;
+    if (page->capacity - page->n < n) {
+        char *text = arena_grow(page->arena, page->text, page->capacity, capacity);
+        page->failed |= text == NULL;
+        page->text = text != NULL ? text : page->text;
+        page->capacity = text != NULL ? capacity : page->capacity;
+    }
+    if (page->failed)
+        return 0;
+    memcpy(page->text + page->n, bytes, n);
+    page->n += n;
+    return (ssize_t)n;
+}
+
+bool exposition_text(struct metrics *metrics, enum exposition_format format, struct arena *arena,
+                     struct span *out)
+{
+    struct page page = {.arena = arena};
+    FILE *stream = fopencookie(&page, "w", (cookie_io_functions_t){.write = append});
+    if (stream == NULL)
+        return false;
+    exposition_write(metrics, format, stream);
+    page.failed |= fclose(stream) != 0;
+    *out = (struct span){page.text, page.n};
+    return !page.failed;
+}
 
 const char *exposition_content_type(enum exposition_format format)
 {
