@@ -6,7 +6,15 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
 WORKDIR /src
 COPY . .
 ARG REVISION=unknown
-RUN make build/ridged REVISION="$REVISION"
+RUN make build/ridge build/ridged REVISION="$REVISION"
+
+# docker build --target training: the model tool, for k8s/training/.
+FROM debian:12-slim AS training
+RUN apt-get update && apt-get install -y --no-install-recommends \
+        libcjson1 libmd0 libopenblas0-pthread liblapacke && rm -rf /var/lib/apt/lists/*
+COPY --from=build /src/build/ridge /usr/bin/ridge
+USER 1000
+CMD ["/usr/bin/ridge", "--help"]
 
 FROM debian:12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends \
