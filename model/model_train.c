@@ -20,8 +20,8 @@ enum {
     ROWS_PER_CENTRE = 4,      /* in the sample, if the data has them */
     JUDGED_MAX = 8192,
     KERNEL_ROWS_MIN = 60,
-    PATH_POINTS = 13,    /* of the kernel's penalty, around the tuned one */
-    RESIDUAL_POINTS = 7, /* of the residual function's */
+    PATH_POINTS = 13,     /* of the kernel's penalty, around the tuned one */
+    RESIDUAL_POINTS = 11, /* of the residual function's */
     PREDICTED_ROWS = 4096,
     RESIDUAL_COLS = 1024,
 };
@@ -382,6 +382,20 @@ static void tell_tuning(void *ctx, double fraction)
     tell(ctx, "tuning", fraction);
 }
 
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Centres to ask for: no more than rows that may be part of one, and if nobody said how many, a row for
+ * each half of a centre. */
+static size_t count_centres(const struct training *t)
+{
+    size_t pool = t->sample.count - t->judged_count, wanted = t->options->centres;
+    size_t most = smaller(wanted > 0 ? pool : pool / 2, KERNEL_NUMBERS_MAX / t->features);
+    return smaller(wanted > 0 ? wanted : TRAIN_CENTRES_DEFAULT, most);
+}
+
 /* Tunes on rows of the sample in random order. */
 static bool tune_map(struct training *t, struct error *err)
 {
@@ -399,7 +413,7 @@ static bool tune_map(struct training *t, struct error *err)
             transform_row(t->shaped, t->features, row, matrix_row(&u, i));
             y[i] = row[t->features];
         }
-        ok = tune(&u, y, &progress, &t->tuned, err);
+        ok = tune(&u, y, count_centres(t), &progress, &t->tuned, err);
     }
     matrix_clear(&u);
     free(order);
@@ -437,14 +451,9 @@ static bool choose_centres(struct training *t, struct error *err)
 {
     struct matrix pool;
     struct kernel_map plain = plain_map(t);
-    size_t wanted = t->options->centres;
     if (!make_pool(t, &pool, err))
         return false;
-    size_t most = wanted > 0 ? pool.rows : pool.rows / 2;
-    size_t numbers = KERNEL_NUMBERS_MAX / t->features;
-    wanted = wanted > 0 ? wanted : TRAIN_CENTRES_DEFAULT;
-    wanted = wanted < most ? wanted : most;
-    bool ok = centres_choose(&pool, &plain, wanted < numbers ? wanted : numbers, &t->centres, err);
+    bool ok = centres_choose(&pool, &plain, count_centres(t), &t->centres, err);
     matrix_clear(&pool);
     return ok;
 }
@@ -576,7 +585,7 @@ static bool keep_absolute(struct training *t, const struct ridge *fit, const str
 }
 
 /* The residual function is smoother than the prediction: some of the centres will do, and the penalties
- * go from the prediction's own to 1,000 times that. */
+ * go from a hundredth of the prediction's own to 1,000 times that. */
 static bool fit_intervals(struct training *t, const struct ridge *fit, const struct errors *errors,
                           struct error *err)
 {
@@ -595,7 +604,7 @@ static bool fit_intervals(struct training *t, const struct ridge *fit, const str
                                           .metric = kernel ? fill_metric : NULL,
                                           .metric_ctx = t};
     for (size_t l = 0; l < RESIDUAL_POINTS; l++)
-        penalties[l] = fmax(fit->penalty, 1e-12) * share * pow(10, (double)l / 2);
+        penalties[l] = fmax(fit->penalty, 1e-12) * share * pow(10, ((double)l - 4) / 2);
     const struct map *whole = t->map;
     t->map = &map;
     bool ok = calibrate(&source, &options, t->absolute, &t->calibration, err);
