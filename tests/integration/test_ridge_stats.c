@@ -1,5 +1,6 @@
 /* Outgrowing one machine, as processes: the command lines of k8s/training/, and what ridge stats and ridge
  * merge say when they are used wrongly. */
+#define _GNU_SOURCE /* realpath */
 #include "model/interval.h"
 #include "model/model_file.h"
 #include "tests/support/process.h"

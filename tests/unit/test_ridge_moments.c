@@ -258,6 +258,48 @@ static void held_out_errors_are_those_of_refits(void **state)
     ridge_moments_clear(&m);
 }
 
+/* x(COLS) of (Gram + penalty) x = xy in long double, by elimination; the matrix is positive definite. */
+static void eliminate(const struct ridge_moments *m, double penalty, double *x)
+{
+    long double a[COLS][COLS], b[COLS];
+    for (size_t j = 0; j < COLS; j++) {
+        b[j] = m->xy.data[j];
+        for (size_t i = j; i < COLS; i++)
+            a[i][j] = a[j][i] = m->gram.data[j * COLS + i] + (i == j ? (long double)penalty : 0);
+    }
+    for (size_t k = 0; k < COLS; k++)
+        for (size_t i = k + 1; i < COLS; i++) {
+            long double factor = a[i][k] / a[k][k];
+            for (size_t j = k; j < COLS; j++)
+                a[i][j] -= factor * a[k][j];
+            b[i] -= factor * b[k];
+        }
+    for (size_t k = COLS; k-- > 0;) {
+        for (size_t j = k + 1; j < COLS; j++)
+            b[k] -= a[k][j] * b[j];
+        b[k] /= a[k][k];
+        x[k] = (double)b[k];
+    }
+}
+
+static void rounding_in_the_factor_does_not_reach_the_coefficients(void **state)
+{
+    (void)state;
+    struct rows rows;
+    struct ridge_moments m;
+    double expected[COLS], penalty = 0;
+    fill(&rows, 0);
+    for (size_t i = 0; i < ROWS; i++) /* a column that is nearly another */
+        rows.x[i * COLS + 1] = rows.x[i * COLS] + 1e-4 * rows.x[i * COLS + 1];
+    sum_up(&m, &rows, 0, ROWS);
+    struct ridge r = solve(&m, penalty, false);
+    eliminate(&m, penalty, expected);
+    for (size_t j = 0; j < COLS; j++)
+        assert_close(r.beta[j], expected[j], 2e-11); /* the oracle has no more */
+    ridge_clear(&r);
+    ridge_moments_clear(&m);
+}
+
 static void what_cannot_be_solved_is_refused(void **state)
 {
     (void)state;
@@ -296,6 +338,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(subtracted_parts_leave_the_fit_to_the_others),
     cmocka_unit_test(rows_that_cannot_have_been_there_are_not_subtracted),
     cmocka_unit_test(held_out_errors_are_those_of_refits),
+    cmocka_unit_test(rounding_in_the_factor_does_not_reach_the_coefficients),
     cmocka_unit_test(what_cannot_be_solved_is_refused),
 };
 

@@ -151,9 +151,9 @@ static void flipped_bits_are_noticed(void **state)
 {
     struct place *p = *state;
     for (size_t at = 0; at < p->n; at += at < HEADER_BYTES ? 1 : 499) {
-        p->bytes[at] ^= 1 << at % 8;
+        p->bytes[at] = (uint8_t)(p->bytes[at] ^ 1U << at % 8);
         refuse(p, p->bytes, p->n, p->other);
-        p->bytes[at] ^= 1 << at % 8;
+        p->bytes[at] = (uint8_t)(p->bytes[at] ^ 1U << at % 8);
     }
 }
 
