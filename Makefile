@@ -225,11 +225,11 @@ tsan: ## every test under ThreadSanitizer
 
 FUZZ_SRC     := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_NAMES   := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%)
-REPLAYS      := $(FUZZ_NAMES:%=build/asan/tests/fuzz/replay_%)
+REPLAYS      := $(FUZZ_NAMES:%=$(B)/tests/fuzz/replay_%)
 FUZZ_SECONDS ?= 60
 
-ifeq ($(VARIANT),asan)
-$(REPLAYS): build/asan/tests/fuzz/replay_%: build/asan/tests/fuzz/fuzz_%.o build/asan/tests/fuzz/replay.o $(SUPPORT_OBJ) $(LIB)
+ifneq ($(filter asan cover,$(VARIANT)),)
+$(REPLAYS): $(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(SUPPORT_OBJ) $(LIB)
 	$(CC) $(LDFLAGS) $^ $(LIBS_relay) $(LIBS_model) -lcmocka -o $@
 endif
 .PHONY: replay run-replay fuzz
@@ -237,6 +237,11 @@ replay: ## run the fuzz targets over their committed corpora
 	@$(MAKE) --no-print-directory VARIANT=asan run-replay
 run-replay: $(REPLAYS)
 	@for n in $(FUZZ_NAMES); do build/asan/tests/fuzz/replay_$$n tests/fuzz/corpus/$$n || exit 1; done
+.PHONY: fuzz-replays fuzz-cover
+fuzz-replays: $(REPLAYS)
+fuzz-cover: ## lines that the fuzz targets execute of what they are for
+	@$(MAKE) --no-print-directory VARIANT=cover fuzz-replays
+	@sh tests/fuzz/cover.sh
 
 fuzz: deps-check ## fuzz every target for FUZZ_SECONDS (clang)
 	@for n in $(FUZZ_NAMES); do $(MAKE) --no-print-directory fuzz-$$n || exit 1; done
