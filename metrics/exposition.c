@@ -8,7 +8,6 @@
 #include "metrics/metrics_internal.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -193,11 +192,11 @@ void exposition_write(struct metrics *metrics, enum exposition_format format, FI
         (void)fputs("# EOF\n", out);
 }
 
-/* ---- negotiation ---- */
+/* ---- into an arena ---- */
 
 /* A stream into an arena. open_memstream would pass over a piece for which there is no memory, and say
  * nothing at the end. */
-struct page {
+struct sink {
     struct arena *arena;
     char *text;
     size_t n, capacity;
@@ -206,33 +205,35 @@ struct page {
 
 static ssize_t append(void *ctx, const char *bytes, size_t n)
 {
-    struct page *page = ctx;
-    size_t capacity = (page->n + n) * 2;
-    if (page->capacity - page->n < n) {
-        char *text = arena_grow(page->arena, page->text, page->capacity, capacity);
-        page->failed |= text == NULL;
-        page->text = text != NULL ? text : page->text;
-        page->capacity = text != NULL ? capacity : page->capacity;
+    struct sink *sink = ctx;
+    size_t capacity = (sink->n + n) * 2;
+    if (sink->capacity - sink->n < n) {
+        char *text = arena_grow(sink->arena, sink->text, sink->capacity, capacity);
+        sink->failed |= text == NULL;
+        sink->text = text != NULL ? text : sink->text;
+        sink->capacity = text != NULL ? capacity : sink->capacity;
     }
-    if (page->failed)
+    if (sink->failed)
         return 0;
-    memcpy(page->text + page->n, bytes, n);
-    page->n += n;
+    memcpy(sink->text + sink->n, bytes, n);
+    sink->n += n;
     return (ssize_t)n;
 }
 
 bool exposition_text(struct metrics *metrics, enum exposition_format format, struct arena *arena,
                      struct span *out)
 {
-    struct page page = {.arena = arena};
-    FILE *stream = fopencookie(&page, "w", (cookie_io_functions_t){.write = append});
+    struct sink sink = {.arena = arena};
+    FILE *stream = fopencookie(&sink, "w", (cookie_io_functions_t){.write = append});
     if (stream == NULL)
         return false;
     exposition_write(metrics, format, stream);
-    page.failed |= fclose(stream) != 0;
-    *out = (struct span){page.text, page.n};
-    return !page.failed;
+    sink.failed |= fclose(stream) != 0;
+    *out = (struct span){sink.text, sink.n};
+    return !sink.failed;
 }
+
+/* ---- negotiation ---- */
 
 const char *exposition_content_type(enum exposition_format format)
 {
