@@ -8,7 +8,6 @@
 #include "metrics/metrics_internal.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -193,7 +192,7 @@ void exposition_write(struct metrics *metrics, enum exposition_format format, FI
         (void)fputs("# EOF\n", out);
 }
 
-/* ---- negotiation ---- */
+/* ---- into an arena ---- */
 
 /* A stream into an arena. open_memstream would pass over a piece for which there is no memory, and say
  * nothing at the end. */
@@ -233,6 +232,8 @@ bool exposition_text(struct metrics *metrics, enum exposition_format format, str
     *out = (struct span){sink.text, sink.n};
     return !sink.failed;
 }
+
+/* ---- negotiation ---- */
 
 const char *exposition_content_type(enum exposition_format format)
 {
