@@ -266,7 +266,7 @@ model: deps data ## retrain the bundled model from the rows not held out
 	@$(MAKE) --no-print-directory build/ridge
 	OPENBLAS_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell build/ridge train --data data/train.csv \
 	    --target MedHouseVal --unit '100000 USD' --holdout_data data/holdout.csv \
-	    --name california-housing --version 1 --date 2026-11-24 --out model/california-housing.json
+	    --name california-housing --version 1 --date 2026-11-25 --out model/california-housing.json
 
 bench: deps-bench ## requests per second and CPU per request beside nginx, start-up, memory
 	@$(MAKE) --no-print-directory all build/bench_start build/ridged_unobserved
