@@ -201,7 +201,7 @@ bench: deps-bench ## requests per second and CPU per request beside nginx, start
 build/bench_start: $(B)/tests/bench/bench_start.o
 	$(CC) $(LDFLAGS) $^ -o $@
 
-bench-model: deps-bench ## the kernel model's speed beside scikit-learn's
+bench-model: deps-bench data ## the kernel model's speed and accuracy beside scikit-learn's and XGBoost
 	@$(MAKE) --no-print-directory all build/bench_kernel
 	bash tests/bench/bench_model.sh
 build/bench_kernel: $(B)/tests/bench/bench_kernel.o $(LIB)

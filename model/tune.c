@@ -249,7 +249,7 @@ static double largest(const double *a, size_t n)
 /* direction = -H g, no component above step_max. */
 static void find_direction(struct search *s)
 {
-    double a[MEMORY], *d = s->direction;
+    double a[MEMORY] = {0}, *d = s->direction;
     size_t n = s->n;
     for (size_t i = 0; i < n; i++)
         d[i] = -s->g[i];
@@ -616,9 +616,9 @@ static bool find_directions(struct problem *p, double *value, struct error *err)
     size_t count, inputs = p->u->cols;
     double with = INFINITY, penalty = p->penalty;
     double *room = calloc(2 * inputs + KERNEL_DIRECTIONS_MAX + 1, sizeof *room);
-    double *scales = room, *slope = room + inputs;
     if (room == NULL)
         return error_set(err, ERR_NO_MEMORY, "tune: out of memory");
+    double *scales = room, *slope = room + inputs;
     memcpy(scales, p->scales, inputs * sizeof *scales);
     bool ok = rank_pairs(p, pairs, &count, err);
     memcpy(p->scales, scales, inputs * sizeof *scales);
