@@ -277,7 +277,7 @@ build/bench_start: $(B)/tests/bench/bench_start.o
 build/ridged_unobserved: $(B)/server/predictor/main.o $(B)/tests/bench/unobserved.o $(LIB)
 	$(CC) $(LDFLAGS) -Wl,--wrap=observed_predictions,--wrap=monitor_remember $^ $(LIBS_serve) -o $@
 
-bench-model: deps-bench ## the kernel model's speed beside scikit-learn's
+bench-model: deps-bench data ## the kernel model's speed and accuracy beside scikit-learn's and XGBoost
 	@$(MAKE) --no-print-directory all build/bench_kernel build/bench_explain
 	bash tests/bench/bench_model.sh
 build/bench_kernel: $(B)/tests/bench/bench_kernel.o $(LIB)

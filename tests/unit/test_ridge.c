@@ -102,6 +102,7 @@ static void add_metric(struct table *t, uint64_t seed)
         for (size_t k = 0; k < n; k++)
             t->metric[i] += b[i / n * n + k] * b[i % n * n + k] / (double)n;
     }
+    free(b);
 }
 
 /* As StandardScaler: mean 0, population variance 1, constant columns only centred. */
