@@ -39,7 +39,7 @@ struct cmd_list {
 
 /* Every option of every command. */
 struct cmd_options {
-    struct cmd_list positional;
+    struct cmd_list positional; /* the arguments that are no options */
     const char *model, *map, *champion, *data, *holdout_data, *target, *out;
     const char *name, *version, *unit, *date, *features, *penalty, *prior;
     double max_mae, min_r2, interval, centres;
@@ -57,9 +57,8 @@ struct cmd_option {
 enum { CMD_OPTIONS_MAX = 16 };
 struct command {
     const char *name, *summary;
-    const char
-        *positional; /* what help calls its argument that is no option, or NULL: it has none */
-    bool many;       /* one or more of them, else exactly one */
+    const char *positional; /* what help calls an argument that is no option; NULL: there is none */
+    bool many;              /* one or more of them, else exactly one */
     int (*run)(const struct cmd_options *options, struct error *err); /* the exit code */
     struct cmd_option options[CMD_OPTIONS_MAX];                       /* up to a NULL name */
 };

@@ -16,7 +16,8 @@
  *          from 0; quantiles come one row per feature, and may have one more for
  *          the predictions; scales come one per feature, then one per direction; centres are all in one flat
  *          array, a feature's number each. clip, quantiles, map, residual and interval are null where
- *          there is none, interval.scores is empty where only the scale is known, an undefined figure is null, and the map of kind "linear" is null.
+ *          there is none, an undefined figure is null, and the map of kind "linear" is null;
+ *          interval.scores is empty where only the intervals' scale is known.
  *          Numbers are in shortest round-trip form, so save, load, predict is bit-exact.
  *          format_version comes first. The last line is
  *          `"sha256":"<64 hex>"}` and LF; the digest covers every byte before that line and is checked
