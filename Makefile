@@ -209,7 +209,8 @@ strict: ## both compilers, every warning an error
 tests: $(TESTS)
 
 hardening: all ## what readelf says of the programs, also of those that `make strict` has built
-	@sh tests/image/hardening.sh build/ridge build/ridged $(wildcard build/strict-*/ridge build/strict-*/ridged)
+	@sh tests/image/hardening.sh build/ridge build/ridged build/ridge-relay \
+	    $(wildcard $(foreach p,ridge ridged ridge-relay,build/strict-*/$p))
 valgrind: ## the tests of the door under Valgrind: no bad access, no leak
 	$(call need,$(DEPS_TEST) valgrind libc6-dbg)
 	@$(MAKE) --no-print-directory build/release/tests/api/test_api

@@ -49,7 +49,7 @@ struct http_handler {
     void (*request)(void *ctx, struct http_exchange *exchange, const struct request *request);
     /* Asks for bytes > 0 of memory before input or output that has to wait is kept; false refuses: the
      * request is answered with fault 429, an answer is cut. bytes < 0 gives back and is never refused.
-     * Any worker, nested in nothing. May be NULL. */
+     * On any worker. May be NULL. */
     bool (*charge)(void *ctx, ptrdiff_t bytes);
     /* The peer left, or the server stops, before the response: the handler may stop working but still
      * calls http_respond once. May be NULL. */

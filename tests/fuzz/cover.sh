@@ -22,5 +22,6 @@ dataset model/dataset.c
 model_file model/model_file.c
 http server/http/parser.c
 v1 server/predictor/v1.c
+webhook server/relay/webhook.c
 api server/predictor/api.c server/predictor/api_feedback.c server/predictor/feedback.c
 END
