@@ -181,8 +181,8 @@ static void model_owes_nothing_to_the_parts_it_was_made_from(void **state)
     model_free(model);
 }
 
-static void expected_error_is_the_residual_function_but_never_negative_and_unknown_when_far(
-    void **state)
+static void
+expected_error_is_the_residual_function_but_never_negative_and_unknown_when_far(void **state)
 {
     (void)state;
     struct kernel_sample k;
