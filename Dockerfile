@@ -1,18 +1,17 @@
-# Build where the compiler is, serve where it is not.
+# Build where the compiler is, serve where nothing else is.
 FROM debian:12 AS build
 RUN apt-get update && apt-get install -y --no-install-recommends \
         gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev libopenblas-dev liblapacke-dev \
-        zlib1g-dev
+        zlib1g-dev libcurl4-openssl-dev ca-certificates
 WORKDIR /src
 COPY . .
 ARG REVISION=unknown
-RUN make build/ridged REVISION="$REVISION"
+# For an image that trains: --build-arg PROGRAMS=ridge
+ARG PROGRAMS=ridged
+RUN make build/rootfs PROGRAMS="$PROGRAMS" REVISION="$REVISION"
 
-FROM debian:12-slim
-RUN apt-get update && apt-get install -y --no-install-recommends \
-        libevent-core-2.1-7 libcjson1 libmd0 zlib1g && rm -rf /var/lib/apt/lists/*
-COPY --from=build /src/build/ridged /usr/bin/ridged
-COPY model/california-housing.json /mnt/models/model.json
-USER 1000
+FROM scratch
+COPY --from=build /src/build/rootfs /
+USER 1000:1000
 EXPOSE 8080 8000
 ENTRYPOINT ["/usr/bin/ridged"]

@@ -27,6 +27,7 @@ PACKAGES_model := libcjson libmd openblas lapacke
 PKG_CONFIG     ?= pkg-config
 LIBS_serve := $(shell $(PKG_CONFIG) --libs $(PACKAGES_serve) 2>/dev/null) -lm -pthread
 LIBS_model := $(shell $(PKG_CONFIG) --libs $(PACKAGES_model) 2>/dev/null) -lm -pthread
+LIBS_relay := $(shell $(PKG_CONFIG) --libs libcurl 2>/dev/null) $(LIBS_serve)
 
 VERSION  := 0.1.0
 REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
@@ -37,18 +38,18 @@ DEFINES  := -DRIDGED_VERSION='"$(VERSION)"' -DRIDGED_REVISION='"$(REVISION)"'
 CFLAGS   := $(BASE_FLAGS) $(WARN) $(WERROR) $(FLAGS_$(VARIANT))
 LDFLAGS  := $(LINK_$(VARIANT))
 
-MAINS    := model/ridge_main.c server/predictor/main.c
-ROOMS    := base model metrics server server/http server/predictor
+MAINS    := model/ridge_main.c server/predictor/main.c server/relay/main.c
+ROOMS    := base model metrics server server/http server/predictor server/relay
 LIB_SRC  := $(filter-out $(MAINS),$(wildcard $(addsuffix /*.c,$(ROOMS))))
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o)
 LIB      := $(B)/libridged.a
 SUPPORT_SRC := $(wildcard tests/support/*.c) tests/conformance/case.c
 SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(B)/%.o)
 TEST_SRC := $(wildcard tests/unit/test_*.c tests/api/test_*.c tests/integration/test_*.c \
-                       tests/conformance/test_*.c)
-# These define malloc, and so do the sanitizers.
-ifneq ($(filter release cover,$(VARIANT)),)
-TEST_SRC += tests/failures/test_failures.c
+                       tests/conformance/test_*.c tests/failures/test_*.c)
+# These define malloc, or ask how much memory there is: the sanitizers have a malloc and memory of their own.
+ifeq ($(filter release cover,$(VARIANT)),)
+TEST_SRC := $(filter-out tests/failures/% tests/integration/test_memory.c,$(TEST_SRC))
 endif
 TESTS    := $(TEST_SRC:%.c=$(B)/%)
 
@@ -60,7 +61,7 @@ P := $(B)
 endif
 
 .PHONY: all
-all: $(P)/ridge $(P)/ridged ## build the programs (VARIANT=release|asan|tsan|cover)
+all: $(P)/ridge $(P)/ridged $(P)/ridge-relay ## build the programs (VARIANT=release|asan|tsan|cover)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -73,12 +74,13 @@ build/ui/page.html: $(UI_SRC)
 	sh server/predictor/ui/assemble.sh build/ui
 $(B)/server/predictor/ui.o: build/ui/page.html
 
-# Only the programs know their version, so a commit recompiles two files.
+# Only the programs know their version, so a commit recompiles three files.
 $(MAINS:%.c=$(B)/%.o): CPPFLAGS += $(DEFINES)
 
+# q, not r: two rooms may have files of one name, and r would keep the last of them only.
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(AR) qcs $@ $^
 
 $(P)/ridge: $(B)/model/ridge_main.o $(LIB)
 	$(CC) $(LDFLAGS) $^ $(LIBS_model) -o $@
@@ -86,8 +88,11 @@ $(P)/ridge: $(B)/model/ridge_main.o $(LIB)
 $(P)/ridged: $(B)/server/predictor/main.o $(LIB)
 	$(CC) $(LDFLAGS) $^ $(LIBS_serve) -o $@
 
+$(P)/ridge-relay: $(B)/server/relay/main.o $(LIB)
+	$(CC) $(LDFLAGS) $^ $(LIBS_relay) -o $@
+
 $(TESTS): $(B)/%: $(B)/%.o $(SUPPORT_OBJ) $(LIB)
-	$(CC) $(LDFLAGS) $^ $(LIBS_serve) $(LIBS_model) -lcmocka -o $@
+	$(CC) $(LDFLAGS) $^ $(LIBS_relay) $(LIBS_model) -lcmocka -o $@
 
 $(B)/tests/failures/test_failures: $(B)/tests/failures/inject.o | $(B)/tests/failures/inject.so
 $(B)/tests/failures/inject.so: tests/failures/inject.c
@@ -97,8 +102,8 @@ $(B)/tests/failures/inject.so: tests/failures/inject.c
 # ---- what has to be installed ----
 
 DEPS_RUN   := gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev libopenblas-dev \
-              liblapacke-dev zlib1g-dev
-DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus python3 curl locales
+              liblapacke-dev zlib1g-dev libcurl4-openssl-dev
+DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus prometheus-alertmanager python3 curl locales
 DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
 DEPS_UI    := $(DEPS_TEST) nodejs chromium
 DEPS_BENCH := $(DEPS_TEST) nginx-light wrk python3-sklearn
@@ -140,7 +145,7 @@ RUN := $(sort $(foreach t,$(TESTS),$(if $(filter $(T),$(notdir $t)),$t)))
 
 .PHONY: test run-tests
 test: deps-test ## run the tests; T=test_ridge picks a program, F='*singular*' a case
-	@$(MAKE) --no-print-directory run-tests $(if $(filter \%,$(T)),rules)
+	@$(MAKE) --no-print-directory run-tests $(if $(filter \%,$(T)),rules alertmanager)
 run-tests: all $(RUN)
 	@F='$(F)' BUILD=$(P) sh tests/run.sh $(VARIANT) $(RUN)
 
@@ -151,9 +156,23 @@ conformance-http: ## print what nginx, ridged and COLUMNS answer to good and bad
 	@$(MAKE) --no-print-directory all
 	@python3 tests/conformance/http_table.py $(COLUMNS:%=--column %)
 
-.PHONY: rules
+.PHONY: k8s-check
+k8s-check: ## check k8s/base against KServe's CRDs (needs Go and its module proxy, or KSERVE=folder)
+	$(call need,python3 python3-yaml)
+	@sh tests/k8s/validate.sh
+
+# PYTHON names an interpreter of 3.9 or later that has venv.
+.PHONY: conformance-kserve
+conformance-kserve: ## ask ridged with KServe's own Python client (needs PyPI)
+	$(call need,$(DEPS_RUN) python3 python3-venv)
+	@$(MAKE) --no-print-directory all
+	@$$(sh tests/conformance/kserve_env.sh) tests/conformance/kserve_client.py --ridged $(P)/ridged
+
+.PHONY: rules alertmanager
 rules: ## check the Prometheus rules and configuration and the Grafana dashboards
 	@sh tests/stack/rules.sh
+alertmanager: ## check Alertmanager's configuration and whom every alert reaches
+	@sh tests/stack/alertmanager.sh
 
 # PROMETHEUS3=build/prometheus3 puts a newer one beside Debian's.
 .PHONY: stack-watch
@@ -179,10 +198,10 @@ ui-test: deps-ui ## look at /ui in headless Chromium, pictures into build/ui; F=
 
 # ---- checks ----
 
-.PHONY: check format format-check lint layers asan tsan replay strict
+.PHONY: check format format-check lint layers asan tsan replay strict hardening valgrind
 check: deps-check ## everything that is checked beside the tests, with gcc and clang
 	@$(MAKE) --no-print-directory format-check lint layers
-	@$(MAKE) --no-print-directory strict asan tsan replay
+	@$(MAKE) --no-print-directory strict hardening asan tsan replay
 
 C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 SH_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh') .ci/run
@@ -206,6 +225,14 @@ strict: ## both compilers, every warning an error
 .PHONY: tests
 tests: $(TESTS)
 
+hardening: all ## what readelf says of the programs, also of those that `make strict` has built
+	@sh tests/image/hardening.sh build/ridge build/ridged $(wildcard build/strict-*/ridge build/strict-*/ridged)
+valgrind: ## the tests of the door under Valgrind: no bad access, no leak
+	$(call need,$(DEPS_TEST) valgrind libc6-dbg)
+	@$(MAKE) --no-print-directory build/release/tests/api/test_api
+	valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite,indirect,possible \
+	    --error-exitcode=9 build/release/tests/api/test_api
+
 asan: ## every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory VARIANT=asan run-tests
 tsan: ## every test under ThreadSanitizer
@@ -215,18 +242,23 @@ tsan: ## every test under ThreadSanitizer
 
 FUZZ_SRC     := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_NAMES   := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%)
-REPLAYS      := $(FUZZ_NAMES:%=build/asan/tests/fuzz/replay_%)
+REPLAYS      := $(FUZZ_NAMES:%=$(B)/tests/fuzz/replay_%)
 FUZZ_SECONDS ?= 60
 
-ifeq ($(VARIANT),asan)
-$(REPLAYS): build/asan/tests/fuzz/replay_%: build/asan/tests/fuzz/fuzz_%.o build/asan/tests/fuzz/replay.o $(SUPPORT_OBJ) $(LIB)
-	$(CC) $(LDFLAGS) $^ $(LIBS_serve) $(LIBS_model) -lcmocka -o $@
+ifneq ($(filter asan cover,$(VARIANT)),)
+$(REPLAYS): $(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(SUPPORT_OBJ) $(LIB)
+	$(CC) $(LDFLAGS) $^ $(LIBS_relay) $(LIBS_model) -lcmocka -o $@
 endif
 .PHONY: replay run-replay fuzz
 replay: ## run the fuzz targets over their committed corpora
 	@$(MAKE) --no-print-directory VARIANT=asan run-replay
 run-replay: $(REPLAYS)
 	@for n in $(FUZZ_NAMES); do build/asan/tests/fuzz/replay_$$n tests/fuzz/corpus/$$n || exit 1; done
+.PHONY: fuzz-replays fuzz-cover
+fuzz-replays: $(REPLAYS)
+fuzz-cover: ## lines that the fuzz targets execute of what they are for
+	@$(MAKE) --no-print-directory VARIANT=cover fuzz-replays
+	@sh tests/fuzz/cover.sh
 
 fuzz: deps-check ## fuzz every target for FUZZ_SECONDS (clang)
 	@for n in $(FUZZ_NAMES); do $(MAKE) --no-print-directory fuzz-$$n || exit 1; done
@@ -237,7 +269,7 @@ fuzz-%:
 	    $(wildcard tests/fuzz/$*.dict:%=-dict=%) build/fuzz/corpus/$* $(wildcard tests/fuzz/corpus/$*)
 ifeq ($(VARIANT),fuzz)
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o $(SUPPORT_OBJ) $(LIB)
-	$(CC) $(LDFLAGS) $^ $(LIBS_serve) $(LIBS_model) -lcmocka -o $@
+	$(CC) $(LDFLAGS) $^ $(LIBS_relay) $(LIBS_model) -lcmocka -o $@
 endif
 
 # ---- data, model, measurements ----
@@ -251,7 +283,7 @@ model: deps data ## retrain the bundled model from the rows not held out
 	@$(MAKE) --no-print-directory build/ridge
 	OPENBLAS_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell build/ridge train --data data/train.csv \
 	    --target MedHouseVal --unit '100000 USD' --holdout_data data/holdout.csv \
-	    --name california-housing --version 1 --date 2026-11-24 --out model/california-housing.json
+	    --name california-housing --version 1 --date 2026-11-25 --out model/california-housing.json
 
 bench: deps-bench ## requests per second and CPU per request beside nginx, start-up, memory
 	@$(MAKE) --no-print-directory all build/bench_start build/ridged_unobserved
@@ -280,9 +312,18 @@ cover: deps-test ## lines the tests execute, by room, and the functions they nev
 PREFIX ?= /usr/local
 .PHONY: install image help clean
 install: all ## install the programs under PREFIX
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin build/ridge build/ridged
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin build/ridge build/ridged build/ridge-relay
 image: ## build the container image
 	docker build --build-arg REVISION=$(REVISION) -t ridged:$(VERSION) .
+
+PROGRAMS ?= ridged
+.PHONY: build/rootfs image-test
+build/rootfs: $(PROGRAMS:%=build/%)
+	sh tests/image/rootfs.sh $@ $^
+image-test: ## run the image's root file system, read-only and without privileges (root, no container engine)
+	$(call need,$(DEPS_RUN) ca-certificates curl)
+	@$(MAKE) --no-print-directory build/rootfs
+	@sh tests/image/test.sh "$(CURDIR)/build/rootfs"
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / {split($$1, n, " "); printf "  %-14s %s\n", n[1], $$2}' $(firstword $(MAKEFILE_LIST))
 clean: ## remove everything built

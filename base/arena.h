@@ -14,6 +14,7 @@
 #include "base/error.h"
 
 #include <stddef.h>
+#include <string.h>
 
 struct arena;
 
@@ -22,6 +23,11 @@ struct span {
     const char *p;
     size_t n;
 };
+
+static inline bool span_is(struct span span, const char *text)
+{
+    return span.n == strlen(text) && memcmp(span.p, text, span.n) == 0;
+}
 
 /* first_bytes: size of the block that is kept over resets; limit_bytes: most the arena may hold in
  * all blocks together, 0 for no limit. NULL when out of memory. Released with arena_free. */

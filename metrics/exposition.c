@@ -1,5 +1,6 @@
 /* One walk over the registry. What differs between the two formats is small: the name a counter or
  * info family goes by, the order of the comment lines, and the end. */
+#define _GNU_SOURCE /* fopencookie */
 #include "metrics/exposition.h"
 
 #include "base/json.h"
@@ -189,6 +190,47 @@ void exposition_write(struct metrics *metrics, enum exposition_format format, FI
     (void)pthread_mutex_unlock(&metrics->lock);
     if (page.openmetrics)
         (void)fputs("# EOF\n", out);
+}
+
+/* ---- into an arena ---- */
+
+/* A stream into an arena. open_memstream would pass over a piece for which there is no memory, and say
+ * nothing at the end. */
+struct sink {
+    struct arena *arena;
+    char *text;
+    size_t n, capacity;
+    bool failed;
+};
+
+static ssize_t append(void *ctx, const char *bytes, size_t n)
+{
+    struct sink *sink = ctx;
+    size_t capacity = (sink->n + n) * 2;
+    if (sink->capacity - sink->n < n) {
+        char *text = arena_grow(sink->arena, sink->text, sink->capacity, capacity);
+        sink->failed |= text == NULL;
+        sink->text = text != NULL ? text : sink->text;
+        sink->capacity = text != NULL ? capacity : sink->capacity;
+    }
+    if (sink->failed)
+        return 0;
+    memcpy(sink->text + sink->n, bytes, n);
+    sink->n += n;
+    return (ssize_t)n;
+}
+
+bool exposition_text(struct metrics *metrics, enum exposition_format format, struct arena *arena,
+                     struct span *out)
+{
+    struct sink sink = {.arena = arena};
+    FILE *stream = fopencookie(&sink, "w", (cookie_io_functions_t){.write = append});
+    if (stream == NULL)
+        return false;
+    exposition_write(metrics, format, stream);
+    sink.failed |= fclose(stream) != 0;
+    *out = (struct span){sink.text, sink.n};
+    return !sink.failed;
 }
 
 /* ---- negotiation ---- */

@@ -4,13 +4,14 @@
  *          identity whichever format was negotiated.
  * Does not: emit timestamps, _created lines or exemplars.
  * Threads: any; takes the registry's lock for the rendering.
- * Memory:  writes to a stream; the caller owns it (into an arena in the server).
- * Errors:  the stream's own (ferror).
+ * Memory:  exposition_write: the caller's stream; exposition_text: the caller's arena.
+ * Errors:  the stream's own (ferror); false when out of memory.
  * Sources: prometheus.io exposition_formats; OpenMetrics 1.0; RFC 9110 section 12.5.1 (Accept).
  */
 #ifndef METRICS_EXPOSITION_H
 #define METRICS_EXPOSITION_H
 
+#include "base/arena.h"
 #include "metrics/metrics.h"
 
 #include <stdio.h>
@@ -18,6 +19,10 @@
 enum exposition_format { EXPOSITION_TEXT, EXPOSITION_OPENMETRICS };
 
 void exposition_write(struct metrics *metrics, enum exposition_format format, FILE *out);
+
+/* The same as text in the arena. */
+bool exposition_text(struct metrics *metrics, enum exposition_format format, struct arena *arena,
+                     struct span *out) MUST_CHECK;
 
 /* The Content-Type that goes with a format. */
 const char *exposition_content_type(enum exposition_format format);

@@ -20,8 +20,9 @@ enum {
     ROWS_PER_CENTRE = 4,      /* in the sample, if the data has them */
     JUDGED_MAX = 8192,
     KERNEL_ROWS_MIN = 60,
-    PATH_POINTS = 13,    /* of the kernel's penalty, around the tuned one */
-    RESIDUAL_POINTS = 7, /* of the residual function's */
+    PATH_POINTS = 13,     /* of the kernel's penalty, around the tuned one */
+    RESIDUAL_POINTS = 11, /* of the residual function's */
+    PREDICTED_ROWS = 4096,
     RESIDUAL_COLS = 1024,
 };
 
@@ -64,7 +65,7 @@ struct training {
     struct errors *errors; /* of the fit that runs */
     struct calibration calibration;
     double *absolute;  /* (judged): |e| of the chosen fit */
-    double *quantiles; /* (features + 1, MODEL_QUANTILES), the predictions' last */
+    double *quantiles; /* (features + 1, MODEL_QUANTILES); the last row of the predictions */
 };
 
 static void tell(const struct training *t, const char *stage, double fraction)
@@ -352,11 +353,11 @@ static void sort_column(const struct training *t, size_t j, double *column)
     qsort(column, t->sample.count, sizeof *column, compare_numbers);
 }
 
-/* The MODEL_QUANTILES quantiles of column(n), which is ascending. */
-static void take_quantiles(const double *column, size_t n, double *quantiles)
+/* Of sorted(n). */
+static void take_quantiles(const double *sorted, size_t n, double *quantiles)
 {
     for (size_t i = 0; i < MODEL_QUANTILES; i++)
-        quantiles[i] = column[(size_t)(((double)i + 0.5) / MODEL_QUANTILES * (double)n)];
+        quantiles[i] = sorted[(size_t)(((double)i + 0.5) / MODEL_QUANTILES * (double)n)];
 }
 
 /* Transforms for the kernel, and every feature's quantiles. */
@@ -381,6 +382,20 @@ static void tell_tuning(void *ctx, double fraction)
     tell(ctx, "tuning", fraction);
 }
 
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Centres to ask for: no more than rows that may be part of one, and if nobody said how many, a row for
+ * each half of a centre. */
+static size_t count_centres(const struct training *t)
+{
+    size_t pool = t->sample.count - t->judged_count, wanted = t->options->centres;
+    size_t most = smaller(wanted > 0 ? pool : pool / 2, KERNEL_NUMBERS_MAX / t->features);
+    return smaller(wanted > 0 ? wanted : TRAIN_CENTRES_DEFAULT, most);
+}
+
 /* Tunes on rows of the sample in random order. */
 static bool tune_map(struct training *t, struct error *err)
 {
@@ -398,7 +413,7 @@ static bool tune_map(struct training *t, struct error *err)
             transform_row(t->shaped, t->features, row, matrix_row(&u, i));
             y[i] = row[t->features];
         }
-        ok = tune(&u, y, &progress, &t->tuned, err);
+        ok = tune(&u, y, count_centres(t), &progress, &t->tuned, err);
     }
     matrix_clear(&u);
     free(order);
@@ -436,14 +451,9 @@ static bool choose_centres(struct training *t, struct error *err)
 {
     struct matrix pool;
     struct kernel_map plain = plain_map(t);
-    size_t wanted = t->options->centres;
     if (!make_pool(t, &pool, err))
         return false;
-    size_t most = wanted > 0 ? pool.rows : pool.rows / 2;
-    size_t numbers = KERNEL_NUMBERS_MAX / t->features;
-    wanted = wanted > 0 ? wanted : TRAIN_CENTRES_DEFAULT;
-    wanted = wanted < most ? wanted : most;
-    bool ok = centres_choose(&pool, &plain, wanted < numbers ? wanted : numbers, &t->centres, err);
+    bool ok = centres_choose(&pool, &plain, count_centres(t), &t->centres, err);
     matrix_clear(&pool);
     return ok;
 }
@@ -575,7 +585,7 @@ static bool keep_absolute(struct training *t, const struct ridge *fit, const str
 }
 
 /* The residual function is smoother than the prediction: some of the centres will do, and the penalties
- * go from the prediction's own to 1,000 times that. */
+ * go from a hundredth of the prediction's own to 1,000 times that. */
 static bool fit_intervals(struct training *t, const struct ridge *fit, const struct errors *errors,
                           struct error *err)
 {
@@ -594,7 +604,7 @@ static bool fit_intervals(struct training *t, const struct ridge *fit, const str
                                           .metric = kernel ? fill_metric : NULL,
                                           .metric_ctx = t};
     for (size_t l = 0; l < RESIDUAL_POINTS; l++)
-        penalties[l] = fmax(fit->penalty, 1e-12) * share * pow(10, (double)l / 2);
+        penalties[l] = fmax(fit->penalty, 1e-12) * share * pow(10, ((double)l - 4) / 2);
     const struct map *whole = t->map;
     t->map = &map;
     bool ok = calibrate(&source, &options, t->absolute, &t->calibration, err);
@@ -654,9 +664,36 @@ static struct model_function add_prior(struct ridge *fit, const struct model_fun
                                    fit->beta, fit->cols};
 }
 
+/* What the model says of rows of the sample, by fixed stride; for drift to be measured against. */
+static bool shape_predictions(struct training *t, const struct model_function *f, struct error *err)
+{
+    size_t stride = (t->sample.count + PREDICTED_ROWS - 1) / PREDICTED_ROWS, n = 0;
+    double *x = calloc(t->map->cols, sizeof *x), *y = calloc(PREDICTED_ROWS, sizeof *y);
+    bool ok = x != NULL && y != NULL;
+    for (size_t i = 0; ok && i < t->sample.count; i += stride, n++) {
+        map_row(t, matrix_row(&t->sample.rows, i), x);
+        y[n] = f->intercept;
+        for (size_t j = 0; j < t->map->cols; j++)
+            y[n] += f->coefficients[j] * x[j];
+        if (!isfinite(y[n])) /* overflows are refused when they are asked for */
+            y[n] = f->intercept;
+    }
+    if (ok) {
+        qsort(y, n, sizeof *y, compare_numbers);
+        take_quantiles(y, n, t->quantiles + t->features * MODEL_QUANTILES);
+    }
+    free(x);
+    free(y);
+    return ok || no_memory(err);
+}
+
 static struct model *make_model(struct training *t, struct ridge *fit, struct error *err)
 {
     const struct model *prior = t->options->prior;
+    struct model_function prediction =
+        add_prior(fit, prior != NULL ? &prior->parts.prediction : NULL);
+    if (!shape_predictions(t, &prediction, err))
+        return NULL;
     struct model_feature *features = calloc(t->features, sizeof *features);
     if (features == NULL) {
         (void)no_memory(err);
@@ -664,45 +701,23 @@ static struct model *make_model(struct training *t, struct ridge *fit, struct er
     }
     for (size_t j = 0; j < t->features; j++)
         features[j] = (struct model_feature){t->names[j], t->map->transforms[j]};
-    const struct model_parts parts = {
-        .name = t->options->name,
-        .version = t->options->version,
-        .kind = t->map->kind,
-        .target_name = t->options->target,
-        .target_unit = t->options->unit,
-        .features = features,
-        .feature_count = t->features,
-        .quantiles = t->quantiles,
-        .kernel = t->map->plain,
-        .prediction = add_prior(fit, prior != NULL ? &prior->parts.prediction : NULL),
-        .residual = add_prior(&t->calibration.residual, NULL),
-        .interval = t->calibration.interval,
-        .card = make_card(t, fit)};
+    const struct model_parts parts = {.name = t->options->name,
+                                      .version = t->options->version,
+                                      .kind = t->map->kind,
+                                      .target_name = t->options->target,
+                                      .target_unit = t->options->unit,
+                                      .features = features,
+                                      .feature_count = t->features,
+                                      .quantiles = t->quantiles,
+                                      .predicted_quantiles = true,
+                                      .kernel = t->map->plain,
+                                      .prediction = prediction,
+                                      .residual = add_prior(&t->calibration.residual, NULL),
+                                      .interval = t->calibration.interval,
+                                      .card = make_card(t, fit)};
     struct model *model = model_new(&parts, err);
     free(features);
     return model;
-}
-
-/* Adds the quantiles of the predictions for the sample, which only the finished model gives. */
-static bool add_predicted_quantiles(struct training *t, struct model *model, struct error *err)
-{
-    size_t n = t->sample.count, numbers = (t->features + 1) * MODEL_QUANTILES;
-    double *quantiles = arena_array(model->arena, numbers, sizeof *quantiles);
-    double *column = calloc(n + 1, sizeof *column);
-    bool ok = quantiles != NULL && column != NULL, finite = true;
-    for (size_t i = 0; ok && i < n; i++) {
-        model_predict(model, 1, matrix_row(&t->sample.rows, i), &column[i]);
-        finite = finite && isfinite(column[i]);
-    }
-    if (ok && finite) {
-        qsort(column, n, sizeof *column, compare_numbers);
-        take_quantiles(column, n, t->quantiles + t->features * MODEL_QUANTILES);
-        memcpy(quantiles, t->quantiles, numbers * sizeof *quantiles);
-        model->parts.quantiles = quantiles;
-        model->parts.predicted_quantiles = true;
-    }
-    free(column);
-    return ok || no_memory(err);
 }
 
 static bool prepare(struct training *t, struct error *err)
@@ -783,8 +798,7 @@ struct model *model_train(const struct train_options *options, struct dataset *d
     struct ridge *fit = prepare(&t, err) ? fit_all(&t, err) : NULL;
     if (fit != NULL)
         model = make_model(&t, fit, err);
-    if (model != NULL && (!add_predicted_quantiles(&t, model, err) ||
-                          (holdout != NULL && !measure(&t, model, holdout, err)))) {
+    if (model != NULL && holdout != NULL && !measure(&t, model, holdout, err)) {
         model_free(model);
         model = NULL;
     }

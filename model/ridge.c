@@ -59,14 +59,16 @@ struct fit {
     const struct ridge_options *options;
     struct ridge *out;
     enum form form;
-    size_t size;          /* of the factored matrix */
-    struct matrix x, y;   /* a block of rows, (rows, cols) and (rows, 1); dual: all of them */
-    struct matrix factor; /* (size, size), column-major: the sums of products, then L, V or U */
+    size_t size;        /* of the factored matrix */
+    struct matrix x, y; /* a block of rows, (rows, cols) and (rows, 1); dual: all of them */
+    /* (size, size), column-major: the sums of products, then V or U, or L below and on the diagonal and
+     * what was factored above it. */
+    struct matrix factor;
     struct matrix metric; /* (cols, cols), if there is one: P, then its factor L */
     struct matrix spread; /* (cols, 1): sum of squares of each centred column */
     struct matrix xy;     /* (cols, 1): Xc'yc; not in the dual */
     double lift;          /* dual: s */
-    struct matrix d;      /* (size, 1): eigenvalues, not for Cholesky */
+    struct matrix d;      /* (size, 1): eigenvalues; Cholesky: the diagonal of what was factored */
     struct matrix z;      /* (size, 1) */
     struct matrix weight; /* (size, penalties): w */
     struct matrix scaled; /* (size, penalties): z_j w_jl */
@@ -479,12 +481,25 @@ static bool add_penalty(struct fit *f, struct error *err)
     return true;
 }
 
+/* Keeps the matrix where its factor will not be. */
+static void mirror(struct fit *f)
+{
+    size_t p = f->size;
+    double *a = f->factor.data;
+    for (size_t j = 0; j < p; j++) {
+        f->d.data[j] = a[j * p + j];
+        for (size_t i = j + 1; i < p; i++)
+            a[i * p + j] = a[j * p + i];
+    }
+}
+
 static bool factor_cholesky(struct fit *f, struct error *err)
 {
     lapack_int p = (lapack_int)f->size;
     double *l = f->factor.data, penalty = f->out->penalties[0], condition = 0;
     if (!add_penalty(f, err))
         return false;
+    mirror(f);
     double norm = LAPACKE_dlansy(LAPACK_COL_MAJOR, '1', 'L', p, l, p);
     lapack_int info = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', p, l, p);
     if (info == 0)
@@ -757,6 +772,41 @@ static bool ridge_init(struct ridge *r, size_t cols, size_t count, struct error 
     return true;
 }
 
+/* left(size) = Xc'yc - (Xc'Xc + lambda P) beta, with more digits than its terms have. */
+static void subtract_product(const struct fit *f, const double *beta, long double *left)
+{
+    size_t p = f->size;
+    for (size_t i = 0; i < p; i++) {
+        const double *row = f->factor.data + i * p; /* its elements before the diagonal */
+        long double sum = f->xy.data[i] - (long double)f->d.data[i] * beta[i];
+        for (size_t j = 0; j < i; j++) {
+            sum -= (long double)row[j] * beta[j];
+            left[j] -= (long double)row[j] * beta[i];
+        }
+        left[i] = sum;
+    }
+}
+
+/* A step of Newton's towards the coefficients that the sums determine, away from what rounding in the
+ * factor made of them; fits to the same sums, added up in another order, then differ least. */
+static bool refine(struct fit *f, struct error *err)
+{
+    int p = (int)f->size;
+    double *step = f->z.data;
+    long double *left = calloc(f->size, sizeof *left);
+    if (left == NULL)
+        return error_set(err, ERR_NO_MEMORY, "ridge: out of memory for %d columns", p);
+    subtract_product(f, f->out->beta, left);
+    for (size_t j = 0; j < f->size; j++)
+        step[j] = (double)left[j];
+    free(left);
+    cblas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, p, f->factor.data, p, step,
+                1);
+    cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, p, f->factor.data, p, step, 1);
+    cblas_daxpy(p, 1, step, 1, f->out->beta, 1);
+    return true;
+}
+
 /* beta of the chosen penalty, from the basis back to the columns. */
 static bool set_coefficients(struct fit *f, struct error *err)
 {
@@ -768,6 +818,8 @@ static bool set_coefficients(struct fit *f, struct error *err)
         cblas_dcopy(p, chosen, 1, out->beta, 1);
         cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, p, factor, p, out->beta,
                     1);
+        if (!refine(f, err))
+            return false;
         break;
     case FORM_EIGEN:
         cblas_dgemv(CblasColMajor, CblasNoTrans, p, p, 1, factor, p, chosen, count, 0, out->beta,

@@ -13,8 +13,8 @@
 enum {
     CENTRES = 700,
     ROWS = 6000,
-    FINE_CENTRES = 1400, /* in the last search */
-    FINE_ROWS = 9000,
+    FINE_CENTRES = 2048, /* in the last search */
+    FINE_ROWS = TUNE_ROWS_MAX,
     WIDE = 80,     /* columns from which on centres and rows shrink, so that time is bounded */
     RIVALS = 8,    /* inputs whose pairs compete; all 56 directions fit in a map */
     PAIRS_MAX = 4, /* that stay */
@@ -249,7 +249,7 @@ static double largest(const double *a, size_t n)
 /* direction = -H g, no component above step_max. */
 static void find_direction(struct search *s)
 {
-    double a[MEMORY], *d = s->direction;
+    double a[MEMORY] = {0}, *d = s->direction;
     size_t n = s->n;
     for (size_t i = 0; i < n; i++)
         d[i] = -s->g[i];
@@ -616,9 +616,9 @@ static bool find_directions(struct problem *p, double *value, struct error *err)
     size_t count, inputs = p->u->cols;
     double with = INFINITY, penalty = p->penalty;
     double *room = calloc(2 * inputs + KERNEL_DIRECTIONS_MAX + 1, sizeof *room);
-    double *scales = room, *slope = room + inputs;
     if (room == NULL)
         return error_set(err, ERR_NO_MEMORY, "tune: out of memory");
+    double *scales = room, *slope = room + inputs;
     memcpy(scales, p->scales, inputs * sizeof *scales);
     bool ok = rank_pairs(p, pairs, &count, err);
     memcpy(p->scales, scales, inputs * sizeof *scales);
@@ -642,15 +642,16 @@ static bool find_directions(struct problem *p, double *value, struct error *err)
 
 /* ---- all of it ---- */
 
-static bool solve(struct problem *p, double *value, struct error *err)
+static bool solve(struct problem *p, size_t centres, double *value, struct error *err)
 {
+    size_t fine = smaller(centres / 2, FINE_CENTRES);
     if (!start(p, value, err) || !descend(p, 25, value, err) || !find_directions(p, value, err))
         return false;
-    if (p->u->rows <= ROWS)
+    if (p->u->rows <= ROWS || fine <= CENTRES)
         return true;
     p->done = 0.7;
     p->share = 0.03;
-    return set_size(p, FINE_ROWS, FINE_CENTRES, err) && descend(p, 6, value, err);
+    return set_size(p, FINE_ROWS, fine, err) && descend(p, 6, value, err);
 }
 
 static bool keep(const struct problem *p, double value, struct tuned *out, struct error *err)
@@ -669,8 +670,8 @@ static bool keep(const struct problem *p, double value, struct tuned *out, struc
     return true;
 }
 
-bool tune(const struct matrix *u, const double *y, const struct tune_progress *progress,
-          struct tuned *out, struct error *err)
+bool tune(const struct matrix *u, const double *y, size_t centres,
+          const struct tune_progress *progress, struct tuned *out, struct error *err)
 {
     struct problem p;
     double value;
@@ -681,7 +682,7 @@ bool tune(const struct matrix *u, const double *y, const struct tune_progress *p
     bool ok = problem_init(&p, u, y, err);
     p.progress = progress;
     p.share = 0.01;
-    ok = ok && solve(&p, &value, err) && keep(&p, value, out, err);
+    ok = ok && solve(&p, centres, &value, err) && keep(&p, value, out, err);
     problem_clear(&p);
     return ok;
 }

@@ -5,11 +5,11 @@
  *          search over their logarithms needs some dozens of fits however many columns there are.
  *          Directions: the sums and differences of all pairs of the strongest inputs compete in one
  *          such search; the strongest pairs that share no input stay, if they lower the error by 1 %.
- *          A last search with twice the centres and rows settles the scales.
+ *          A last search, with up to half the centres that the model will have, settles the scales.
  * Does not: transform inputs, choose centres or their number, see a row that it is not given, know a
  *          clock or print. Rows that are centres are not judged: their error is not like the others'.
  * Threads: OpenBLAS's; the callback runs on the calling thread.
- * Memory:  about 64 MB of row blocks and 8 c^2 doubles, c the centres of the last search (at most 1,400).
+ * Memory:  about 64 MB of row blocks and 4 c^2 doubles, c the centres of the last search (at most 2,048).
  * Errors:  ERR_INVALID fewer than TUNE_ROWS_MIN rows, ERR_NUMERIC no scales with a finite error,
  *          ERR_NO_MEMORY.
  * Source:  leave-one-out: see ridge.c; search: Nocedal 1980, limited-memory BFGS.
@@ -20,7 +20,7 @@
 #include "model/kernel.h"
 #include "model/matrix.h"
 
-enum { TUNE_ROWS_MIN = 30, TUNE_ROWS_MAX = 12000 };
+enum { TUNE_ROWS_MIN = 30, TUNE_ROWS_MAX = 8192 };
 
 /* How far it is, 0 to 1. */
 struct tune_progress {
@@ -36,10 +36,10 @@ struct tuned {
     double rmse;    /* leave-one-out, with the centres of the last search */
 };
 
-/* Tunes on transformed rows u(rows, inputs) and y(rows), which are in random order: the first TUNE_ROWS_MAX
- * are used. progress may be NULL. Released with tuned_clear. */
-bool tune(const struct matrix *u, const double *y, const struct tune_progress *progress,
-          struct tuned *out, struct error *err) MUST_CHECK;
+/* Tunes for a model of so many centres on transformed rows u(rows, inputs) and y(rows), which are in random
+ * order: the first TUNE_ROWS_MAX are used. progress may be NULL. Released with tuned_clear. */
+bool tune(const struct matrix *u, const double *y, size_t centres,
+          const struct tune_progress *progress, struct tuned *out, struct error *err) MUST_CHECK;
 
 void tuned_clear(struct tuned *tuned);
 

@@ -23,7 +23,7 @@ static void hash(const char *text, size_t n, uint8_t digest[SHA256_DIGEST_LENGTH
     SHA256Final(digest, &sha);
 }
 
-static bool read_digest(const char *path, uint8_t digest[SHA256_DIGEST_LENGTH], struct error *err)
+bool token_read(const char *path, char token[TOKEN_MAX + 1], struct error *err)
 {
     char text[TOKEN_MAX + 2];
     FILE *in = fopen(path, "rbe");
@@ -42,12 +42,24 @@ static bool read_digest(const char *path, uint8_t digest[SHA256_DIGEST_LENGTH], 
     bool ok = !rest && length > 0 && n <= TOKEN_MAX;
     for (size_t i = 0; ok && i < length; i++)
         ok = begin[i] > ' ' && begin[i] < 0x7f;
-    if (ok)
-        hash(begin, length, digest);
+    if (ok) {
+        memcpy(token, begin, length);
+        token[length] = '\0';
+    }
     explicit_bzero(text, sizeof text);
     return ok || error_set(err, ERR_INVALID,
                            "%s: expected one token of 1 to %d printable ASCII characters", path,
                            TOKEN_MAX);
+}
+
+static bool read_digest(const char *path, uint8_t digest[SHA256_DIGEST_LENGTH], struct error *err)
+{
+    char text[TOKEN_MAX + 1];
+    if (!token_read(path, text, err))
+        return false;
+    hash(text, strlen(text), digest);
+    explicit_bzero(text, sizeof text);
+    return true;
 }
 
 struct token *token_new(const char *path, struct error *err)

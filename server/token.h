@@ -5,7 +5,7 @@
  *          Secret): token_refresh reads it again.
  * Does not: know which routes are protected, or log a token.
  * Threads: token_matches and token_refresh from any.
- * Memory:  released with token_free; only a digest is kept.
+ * Memory:  released with token_free; only a digest is kept. What token_read gives is the caller's to wipe.
  * Errors:  ERR_INVALID an empty file, one over TOKEN_MAX bytes, or one with blanks or control
  *          characters inside; ERR_NOT_FOUND, ERR_INTERNAL reading it; ERR_NO_MEMORY. After a failed
  *          refresh the token before still counts.
@@ -28,6 +28,9 @@ void token_free(struct token *token); /* NULL is allowed */
 
 /* Whether an Authorization header's value is "Bearer <the token>". */
 bool token_matches(struct token *token, struct span authorization);
+
+/* The token itself, for a program that has to send it. */
+bool token_read(const char *path, char token[TOKEN_MAX + 1], struct error *err) MUST_CHECK;
 
 /* Reads the file again. */
 bool token_refresh(struct token *token, struct error *err) MUST_CHECK;

@@ -1,7 +1,7 @@
 /* A call goes through stages: decode, predict, encode (feedback: keep in the journal). Cheap requests run
  * them inside the first api_step; dear ones hand each stage out as a job. Whatever goes wrong ends in call->error, and
  * answer_error is the only place that turns it into a status and a body. */
-#define _GNU_SOURCE /* getrandom, fopencookie */
+#define _GNU_SOURCE /* getrandom */
 #include "server/predictor/api_internal.h"
 
 #include "base/json.h"
@@ -193,11 +193,6 @@ static const struct route routes[ROUTE_COUNT] = {
     [ROUTE_READYZ] = {"/readyz", true, false},
 };
 
-static bool span_is(struct span span, const char *text)
-{
-    return span.n == strlen(text) && memcmp(span.p, text, span.n) == 0;
-}
-
 /* Splits "name:verb" at its last colon; names hold none, so an unknown verb stays part of the name
  * and is answered as KServe does: no such model. */
 static enum telemetry_route model_route(struct span rest, struct span *name)
@@ -351,32 +346,6 @@ static void answer_ui_model(struct api_call *call)
     api_answer_json(call, 200, card);
 }
 
-/* A stream into an arena. open_memstream would pass over a piece for which there is no memory, and say
- * nothing at the end. */
-struct page {
-    struct arena *arena;
-    char *text;
-    size_t n, capacity;
-    bool failed;
-};
-
-static ssize_t append(void *ctx, const char *bytes, size_t n)
-{
-    struct page *page = ctx;
-    size_t capacity = (page->n + n) * 2;
-    if (page->capacity - page->n < n) {
-        char *text = arena_grow(page->arena, page->text, page->capacity, capacity);
-        page->failed |= text == NULL;
-        page->text = text != NULL ? text : page->text;
-        page->capacity = text != NULL ? capacity : page->capacity;
-    }
-    if (page->failed)
-        return 0;
-    memcpy(page->text + page->n, bytes, n);
-    page->n += n;
-    return (ssize_t)n;
-}
-
 static void answer_metrics(struct api_call *call)
 {
     /* KServe's aggregator forwards Prometheus's Accept header and then parses only text 0.0.4, so
@@ -384,14 +353,9 @@ static void answer_metrics(struct api_call *call)
     struct span accept = request_header(call->request, "Accept");
     enum exposition_format format =
         call->surface == API_OBSERVER ? exposition_negotiate(accept.p, accept.n) : EXPOSITION_TEXT;
-    struct page page = {.arena = call->arena};
-    FILE *out = fopencookie(&page, "w", (cookie_io_functions_t){.write = append});
-    if (out != NULL) {
-        exposition_write(call->api->config.metrics, format, out);
-        page.failed |= fclose(out) != 0;
-    }
-    if (out != NULL && !page.failed)
-        answer(call, 200, exposition_content_type(format), (struct span){page.text, page.n});
+    struct span body;
+    if (exposition_text(call->api->config.metrics, format, call->arena, &body))
+        answer(call, 200, exposition_content_type(format), body);
     else
         (void)error_set(&call->error, ERR_NO_MEMORY, "out of memory");
 }

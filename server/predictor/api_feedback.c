@@ -141,8 +141,10 @@ static int hex_digit(char c)
 static bool read_since(struct api_call *call, struct span *since)
 {
     struct span query = call->request->query;
-    const char *p = query.p, *end = query.p + query.n;
     *since = (struct span){"", 0};
+    if (query.n == 0)
+        return true;
+    const char *p = query.p, *end = query.p + query.n;
     while (p < end && ((size_t)(end - p) < 6 || memcmp(p, "since=", 6) != 0)) {
         const char *next = memchr(p, '&', (size_t)(end - p));
         p = next != NULL ? next + 1 : end;

@@ -22,6 +22,7 @@ struct config {
     const char *model_dir;
     const char *model_name; /* NULL: the artifact's */
     const char *host;
+    const char *termination_log; /* NULL while even the defaults are not read */
     unsigned http_port, metrics_port, workers;
     const char *user_id, *space; /* labels user_id and namespace; "" if not told */
     size_t max_body_bytes, max_rows, memory_budget_bytes, max_connections;

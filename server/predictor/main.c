@@ -214,9 +214,12 @@ static void reload_model(struct ridged *r)
  * connection; the workers after, because KServe's default probe is a bare connect to their port. */
 static bool start(struct ridged *r, struct error *err)
 {
-    return make_metrics(r, err) && make_monitor(r, err) && make_api(r, err) &&
-           start_observer(r, err) && load_model(r, err) &&
-           monitor_open(r->monitor, registry_current(r->registry), err) && start_server(r, err);
+    if (!make_metrics(r, err) || !make_monitor(r, err) || !make_api(r, err) ||
+        !start_observer(r, err) || !load_model(r, err) ||
+        !monitor_open(r->monitor, registry_current(r->registry), err))
+        return false;
+    api_set_lifecycle(r->api, API_READY); /* before the first connection can ask */
+    return start_server(r, err);
 }
 
 /* ---- stop ---- */
@@ -253,13 +256,14 @@ static void release(struct ridged *r)
 /* ---- the program ---- */
 
 /* Kubernetes shows this file as the reason a container ended. */
-static void leave_termination_message(const char *message)
+static void leave_termination_message(const struct config *config, const char *message)
 {
-    int fd = open("/dev/termination-log", O_WRONLY | O_TRUNC | O_CLOEXEC);
+    const char *path = config->termination_log;
+    int fd = path != NULL ? open(path, O_WRONLY | O_TRUNC | O_CLOEXEC) : -1;
     if (fd < 0)
         return;
     if (write(fd, message, strlen(message)) < 0)
-        (void)fprintf(stderr, "ridged: /dev/termination-log: %s\n", strerror(errno));
+        (void)fprintf(stderr, "ridged: %s: %s\n", path, strerror(errno));
     (void)close(fd);
 }
 
@@ -306,11 +310,10 @@ static int run(struct ridged *r)
         (void)fprintf(stderr, "ridged: %s\n", err.message);
     if (r->log == NULL || !start(r, &err)) {
         log_event(r->log, LOG_ERROR, "start_failed", LOG_TEXT("error", err.message));
-        leave_termination_message(err.message);
+        leave_termination_message(&r->config, err.message);
         release(r);
         return 1;
     }
-    api_set_lifecycle(r->api, API_READY);
     log_event(r->log, LOG_INFO, "ready", LOG_NUMBER("http_port", http_port(r->server)),
               LOG_NUMBER("metrics_port", http_port(r->observer)),
               LOG_NUMBER("workers", r->config.workers));
@@ -326,6 +329,7 @@ int main(int argc, char **argv)
     struct error err = {0};
     if (!config_read(&r.config, argc, argv, &err)) {
         (void)fprintf(stderr, "ridged: %s\n", err.message);
+        leave_termination_message(&r.config, err.message);
         return 2;
     }
     if (r.config.help)

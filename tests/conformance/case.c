@@ -30,11 +30,6 @@ static bool starts_with(struct span line, const char *text)
     return line.n >= n && memcmp(line.p, text, n) == 0;
 }
 
-static bool span_is(struct span span, const char *text)
-{
-    return span.n == strlen(text) && starts_with(span, text);
-}
-
 static bool at_end(const struct lines *l)
 {
     return l->p == l->end;

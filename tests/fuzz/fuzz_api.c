@@ -51,6 +51,17 @@ static void read_request(char *data, size_t n, struct arena *arena, struct reque
         request->body = (struct span){NULL, 0};
 }
 
+/* A body in pieces comes to its end. */
+static void drain(struct response_stream *stream)
+{
+    struct span piece;
+    enum stream_state state;
+    while ((state = stream->next(stream, &piece)) == STREAM_PIECE)
+        ;
+    check(state == STREAM_END);
+    stream->end(stream);
+}
+
 static void check_response(const struct response *response)
 {
     static const int statuses[] = {200, 400, 404, 405, 408, 413, 417, 429, 431, 501, 503, 505};
@@ -65,6 +76,8 @@ static void check_response(const struct response *response)
         has_id |= name.n == 12 && memcmp(name.p, "x-request-id", 12) == 0;
     }
     check(has_id);
+    if (response->stream != NULL)
+        drain(response->stream);
     if (strcmp(response->content_type, "application/json") != 0)
         return;
     struct json_reader r;

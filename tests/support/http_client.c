@@ -23,14 +23,25 @@ static struct sockaddr_in loopback(unsigned port)
     return to;
 }
 
-void http_client_open(struct http_client *client, unsigned port)
+bool http_client_try_open(struct http_client *client, unsigned port)
 {
     int on = 1;
     struct sockaddr_in to = loopback(port);
     *client = (struct http_client){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    if (client->fd < 0 || connect(client->fd, (struct sockaddr *)&to, sizeof to) != 0)
-        fail_msg("connect to port %u: %s", port, strerror(errno));
+    if (client->fd < 0)
+        fail_msg("socket: %s", strerror(errno));
+    if (connect(client->fd, (struct sockaddr *)&to, sizeof to) != 0) {
+        (void)close(client->fd);
+        return false;
+    }
     (void)setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return true;
+}
+
+void http_client_open(struct http_client *client, unsigned port)
+{
+    if (!http_client_try_open(client, port))
+        fail_msg("connect to port %u: %s", port, strerror(errno));
 }
 
 void http_client_close(struct http_client *client)

@@ -27,6 +27,9 @@ struct http_client {
     size_t n, capacity;
 };
 
+/* False when nobody listens. */
+bool http_client_try_open(struct http_client *client, unsigned port);
+/* The same, failing the test. */
 void http_client_open(struct http_client *client, unsigned port);
 void http_client_close(struct http_client *client);
 

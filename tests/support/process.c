@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@ struct process *process_start(const char *const *argv)
         fail_msg("no pipe for %s: %s", argv[0], strerror(errno));
     process->pid = fork();
     if (process->pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a case that fails leaves nothing running */
         (void)dup2(ends[1], STDOUT_FILENO);
         (void)dup2(ends[1], STDERR_FILENO);
         (void)execvp(argv[0], (char *const *)(uintptr_t)argv);

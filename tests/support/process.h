@@ -1,6 +1,6 @@
 /* process.h - starts real programs for tests, reads what they print, ends them by their id.
  *
- * Every wait is bounded; a program that is still alive when its case ends is killed.
+ * Every wait is bounded; a program that is still alive when the test program ends is killed.
  */
 #ifndef TESTS_SUPPORT_PROCESS_H
 #define TESTS_SUPPORT_PROCESS_H

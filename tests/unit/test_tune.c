@@ -30,7 +30,7 @@ static struct tuned tune_or_fail(const struct matrix *u, const double *y)
 {
     struct tuned t;
     struct error err = {0};
-    if (!tune(u, y, NULL, &t, &err))
+    if (!tune(u, y, 100, NULL, &t, &err))
         fail_msg("tune: %s", err.message);
     for (size_t j = 0; j < t.inputs + t.direction_count; j++)
         assert_true(isfinite(t.scales[j]) && t.scales[j] >= 0);
@@ -161,7 +161,7 @@ static void progress_never_goes_back(void **state)
     struct matrix u = random_rows(100, 8);
     for (size_t i = 0; i < 100; i++)
         y[i] = matrix_row(&u, i)[0];
-    assert_true(tune(&u, y, &(struct tune_progress){tell, &last}, &t, &err));
+    assert_true(tune(&u, y, 100, &(struct tune_progress){tell, &last}, &t, &err));
     assert_true(last > 0);
     tuned_clear(&t);
     matrix_clear(&u);
@@ -174,7 +174,7 @@ static void too_few_rows_are_refused(void **state)
     struct tuned t;
     struct error err = {0};
     struct matrix u = random_rows(TUNE_ROWS_MIN - 1, 9);
-    assert_false(tune(&u, y, NULL, &t, &err));
+    assert_false(tune(&u, y, 100, NULL, &t, &err));
     assert_int_equal(err.code, ERR_INVALID);
     assert_contains(err.message, "tune: expected at least 30 rows, got 29");
     tuned_clear(&t);
