@@ -454,14 +454,25 @@ void model_feature_map(const struct model *model, const double *x, double *phi)
         kernel_row(model->kernel, u, phi);
 }
 
-/* The largest k(u, z) tells how near the nearest centre is. */
-static bool is_far(const struct model *model, const double *x)
+/* The residual function, NAN where the largest k(u, z) tells that even the nearest centre is far: one pass over
+ * the centres for both. */
+static double kernel_expected(const struct model *model, const double *x)
 {
-    double k[KERNEL_CENTRES_MAX], nearest = 0;
+    const struct model_function *residual = &model->parts.residual;
+    size_t padded = kernel_padded(model->kernel);
+    double k[KERNEL_CENTRES_MAX], nearest[KERNEL_LANES] = {0}, sum[KERNEL_LANES] = {0};
     model_feature_map(model, x, k);
-    for (size_t m = 0; m < model->parts.kernel.centre_count; m++)
-        nearest = k[m] > nearest ? k[m] : nearest;
-    return nearest < MODEL_NEAREST_MIN;
+    for (size_t m = 0; m < padded; m += KERNEL_LANES)
+        for (size_t lane = 0; lane < KERNEL_LANES; lane++) {
+            double value = k[m + lane];
+            nearest[lane] = value > nearest[lane] ? value : nearest[lane];
+            sum[lane] += value * residual->coefficients[m + lane];
+        }
+    for (size_t lane = 1; lane < KERNEL_LANES; lane++) {
+        nearest[0] = nearest[lane] > nearest[0] ? nearest[lane] : nearest[0];
+        sum[0] += sum[lane];
+    }
+    return nearest[0] < MODEL_NEAREST_MIN ? NAN : residual->intercept + sum[0];
 }
 
 bool model_expected_error(const struct model *model, const double *x, double *error)
@@ -469,8 +480,9 @@ bool model_expected_error(const struct model *model, const double *x, double *er
     const struct model_parts *parts = &model->parts;
     if (parts->residual.coefficient_count == 0)
         return false;
-    bool far = parts->kind == MODEL_KERNEL && is_far(model, x);
-    *error = far ? NAN : fmax(model_function_value(model, &parts->residual, x), 0);
+    double value = parts->kind == MODEL_KERNEL ? kernel_expected(model, x)
+                                               : model_function_value(model, &parts->residual, x);
+    *error = value < 0 ? 0 : value;
     return true;
 }
 

@@ -7,13 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_PER_LOCK = 64 };
+enum {
+    ROWS_PER_LOCK = 64,
+    WAITING_MAX = 32, /* requests that are not in the table yet */
+};
 
 struct key {
     uint64_t hash[2];
 };
 
-/* A request in the ring; the n-th is kept at n % keys. */
+/* A request in the ring; the n-th is kept at n % ring. */
 struct slot {
     struct key key;
     uint64_t first; /* number of its first row */
@@ -26,7 +29,8 @@ struct shard {
     pthread_mutex_t lock;
     uint64_t next;         /* number of the next row */
     uint64_t next_request; /* and of the next request */
-    struct slot *slot;     /* (keys) */
+    uint64_t entered;      /* requests before this one have been entered into the table */
+    struct slot *slot;     /* (ring) */
     bool *claimed;         /* (keys); row n at n % keys */
     double *y;             /* (holds); row n at n % holds, as in */
     double *x;             /* (holds, features) */
@@ -36,6 +40,7 @@ struct shard {
 struct ids {
     struct ids_config config;
     size_t holds, keys; /* per shard */
+    size_t ring;        /* requests: those that are in the table, and those that wait */
     unsigned bits;      /* of a table's size: at least twice the keys */
     struct shard *shard;
 };
@@ -175,7 +180,7 @@ static bool check_config(const struct ids_config *config, struct error *err)
 static bool shard_init(const struct ids *ids, struct shard *shard)
 {
     (void)pthread_mutex_init(&shard->lock, NULL);
-    shard->slot = calloc(ids->keys, sizeof *shard->slot);
+    shard->slot = calloc(ids->ring, sizeof *shard->slot);
     shard->claimed = calloc(ids->keys, sizeof *shard->claimed);
     shard->y = calloc(ids->holds, sizeof *shard->y);
     shard->x = calloc(ids->holds * ids->config.features, sizeof *shard->x);
@@ -194,6 +199,7 @@ struct ids *ids_new(const struct ids_config *config, struct error *err)
         ids->config = *config;
         ids->holds = (config->predictions + config->shards - 1) / config->shards;
         ids->keys = ids->holds * (1 + IDS_REMEMBERED);
+        ids->ring = ids->keys + WAITING_MAX;
         for (ids->bits = 3; (size_t)1 << ids->bits < 2 * ids->keys; ids->bits++)
             ;
         for (unsigned i = 0; i < config->shards; i++)
@@ -258,32 +264,69 @@ static void put_rows(const struct ids *ids, struct shard *shard, uint64_t first,
     }
 }
 
-/* Whatever was put under the same key is found no more. */
-static void put_request(const struct ids *ids, struct shard *shard, const struct slot *request)
+static void expect_entry(const struct ids *ids, const struct shard *shard, uint64_t request)
 {
-    size_t index = shard->next_request++ % ids->keys;
-    struct slot *slot = &shard->slot[index];
+    struct key key = shard->slot[request % ids->ring].key;
+    __builtin_prefetch(&shard->table[home_of(ids, entry_of(key, 0))], 1);
+}
+
+static void forget(const struct ids *ids, struct shard *shard, uint64_t request)
+{
+    const struct slot *slot = &shard->slot[request % ids->ring];
     if (slot->live)
         table_remove(ids, shard, find(ids, shard, slot->key));
-    size_t at = find(ids, shard, request->key);
+}
+
+/* Whatever was put under the same key before is found no more. */
+static void enter(const struct ids *ids, struct shard *shard, uint64_t request)
+{
+    size_t index = request % ids->ring;
+    struct slot *slot = &shard->slot[index];
+    size_t at = find(ids, shard, slot->key);
     if (shard->table[at] != 0) {
         table_remove(ids, shard, at);
-        at = find(ids, shard, request->key);
+        at = find(ids, shard, slot->key);
     }
-    shard->table[at] = entry_of(request->key, index);
-    *slot = *request;
-    /* The place in the table that the next one will empty is far from all others in memory. */
-    slot = &shard->slot[shard->next_request % ids->keys];
-    __builtin_prefetch(&shard->table[home_of(ids, entry_of(slot->key, 0))], 1);
+    shard->table[at] = entry_of(slot->key, index);
+    slot->live = true;
+}
+
+/* Enters the requests that are not in the table yet. Each wants two places that have long been left alone,
+ * and the wait for memory would be most of what it costs: so all are asked for before the first is used. */
+static void enter_waiting(const struct ids *ids, struct shard *shard)
+{
+    uint64_t begin = shard->entered, end = shard->next_request;
+    for (uint64_t r = begin; r < end; r++) {
+        expect_entry(ids, shard, r);
+        if (r >= ids->keys)
+            expect_entry(ids, shard, r - ids->keys);
+    }
+    for (uint64_t r = begin; r < end; r++) {
+        if (r >= ids->keys)
+            forget(ids, shard, r - ids->keys);
+        enter(ids, shard, r);
+    }
+    shard->entered = end;
+}
+
+static void put_request(const struct ids *ids, struct shard *shard, const struct slot *request)
+{
+    size_t place = shard->next % ids->holds;
+    shard->slot[shard->next_request++ % ids->ring] = *request;
+    if (shard->next_request - shard->entered == WAITING_MAX)
+        enter_waiting(ids, shard);
+    /* As there: the places of the next one. */
+    __builtin_prefetch(&shard->slot[shard->next_request % ids->ring], 1);
+    __builtin_prefetch(&shard->claimed[shard->next % ids->keys], 1);
+    __builtin_prefetch(&shard->y[place], 1);
+    __builtin_prefetch(&shard->x[place * ids->config.features], 1);
 }
 
 void ids_put(struct ids *ids, struct span request, uint64_t version, size_t rows, const double *x,
              const double *y)
 {
-    struct slot slot = {
-        .key = key_of(ids, request), .version = version, .rows = (uint32_t)rows, .live = true};
+    struct slot slot = {.key = key_of(ids, request), .version = version, .rows = (uint32_t)rows};
     struct shard *shard = shard_of(ids, slot.key);
-    __builtin_prefetch(&shard->table[home_of(ids, entry_of(slot.key, 0))], 1);
     for (size_t row = 0, end; row < rows; row = end) {
         end = rows - row > ROWS_PER_LOCK ? row + ROWS_PER_LOCK : rows;
         (void)pthread_mutex_lock(&shard->lock);
@@ -335,6 +378,7 @@ enum ids_answer ids_claim(struct ids *ids, struct span request, size_t row,
     struct key key = key_of(ids, request);
     struct shard *shard = shard_of(ids, key);
     (void)pthread_mutex_lock(&shard->lock);
+    enter_waiting(ids, shard);
     enum ids_answer answer = claim(ids, shard, key, row, out, x);
     (void)pthread_mutex_unlock(&shard->lock);
     return answer;
@@ -345,6 +389,7 @@ void ids_release(struct ids *ids, struct span request, size_t row, uint64_t numb
     struct key key = key_of(ids, request);
     struct shard *shard = shard_of(ids, key);
     (void)pthread_mutex_lock(&shard->lock);
+    enter_waiting(ids, shard);
     const struct slot *slot = find_row(ids, shard, key, row);
     if (slot != NULL && slot->first + row == number)
         shard->claimed[number % ids->keys] = false;

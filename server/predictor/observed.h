@@ -2,7 +2,7 @@
  *              what it said, and the error to expect meanwhile.
  *
  * Idea:    every predict request is shown to drift.h; every EXPECTED_EVERY-th row also has its expected
- *          error computed, which costs about a prediction; true values go to quality.h. The figures are
+ *          error computed, which costs about one and a half predictions; true values go to quality.h. The figures are
  *          made when somebody scrapes.
  * Does not: keep predictions, journal, or read a clock.
  * Threads: observed_predictions: the thread that owns the shard. observed_truth, observed_publish: any.
@@ -17,7 +17,7 @@
 
 struct observed;
 
-enum { EXPECTED_EVERY = 64 };
+enum { EXPECTED_EVERY = 128 };
 
 struct observed_config {
     unsigned shards;

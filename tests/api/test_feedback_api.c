@@ -781,7 +781,6 @@ static struct model *normal_plane(void)
  * whose expected error the server looks at. */
 static double predict_normal(struct plane *p, size_t rows, double shift)
 {
-    enum { EVERY = 64 };
     char instance[128];
     double sum = 0;
     size_t looked_at = 0;
@@ -791,7 +790,7 @@ static double predict_normal(struct plane *p, size_t rows, double shift)
         double b = normal_quantile(((double)(i * 11 % rows) + 0.5) / (double)rows);
         (void)snprintf(instance, sizeof instance, "[[%.17g,%.17g]]", a, b);
         predict_as(p, "same", instance);
-        if (i % EVERY != 0)
+        if (i % EXPECTED_EVERY != 0)
             continue;
         sum += fmax(0.5 + 0.25 * a, 0);
         looked_at++;

@@ -98,7 +98,7 @@ export class Stub {
     put('model_quality_live', live ? 1 : 0);
     if (live) {
       put('model_bias_score', -0.8 * (mae - 0.3));
-      put('model_quality_window_rows', Math.min(2000, 200 + 12 * n));
+      put('model_window_rows', Math.min(2000, 200 + 12 * n));
       put('model_quality_last_feedback_timestamp_seconds', Date.now() / 1000 - 3);
       put('model_interval_coverage_ratio', 0.883, ',level="0.9"');
       put('model_expected_mae', 0.322);

@@ -70,6 +70,7 @@ async function assertReadable(page) {
   assert.ok(least >= 4.5, `contrast ${least.toFixed(2)} of "${text}"`);
   assert.deepEqual(await page.eval(`[...document.querySelectorAll('input[type=number]')].filter((i) => i.labels.length !== 1).map((i) => i.id)`), []);
   assert.equal(await page.eval('document.documentElement.scrollWidth <= innerWidth'), true, 'the page scrolls sideways');
+  assert.deepEqual(await page.eval(`[...document.querySelectorAll('#drift, #inputs')].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.id)`), [], 'a table is cut');
 }
 
 const tile = (page, key, part = 'dd span') => page.text(`[data-key=${key}] ${part}`);
@@ -179,6 +180,45 @@ async function looksRightEverywhere({browser, origin}) {
     await assertReadable(page);
     assertQuiet(page, origin);
     await page.screenshot(`${PICTURES}/server-${name}.png`);
+    await page.close();
+  }
+}
+
+/* Rows like those of training, but for the first input, which is at its upper quantiles; true values that are
+ * off by 0.5 up and 0.1 down in turn. */
+async function sendTrueValues(origin, card, rows) {
+  let seed = 5;
+  const draw = (list) => list[(seed = (seed * 48271) % 2147483647) % list.length];
+  const url = `${origin}/v1/models/${card.name}`;
+  for (let i = 0; i < rows; i++) {
+    const row = card.features.map((f, j) => draw(j === 0 ? f.quantiles.slice(20) : f.quantiles));
+    const {body} = await post(`${url}:predict`, {instances: [row]});
+    const told = await post(`${url}:feedback`, {instances: [row], targets: [body.predictions[0] + (i % 2 ? 0.5 : -0.1)]});
+    assert.deepEqual(told, {status: 200, body: {accepted: 1, results: ['accepted'], predictions: body.predictions}});
+  }
+}
+
+async function trueValuesMakeTheFiguresLive({browser, origin}) {
+  const card = await (await fetch(origin + '/ui/model')).json();
+  const views = {light: {}, dark: {dark: true}, phone: {width: 360, height: 740, scale: 2}};
+  await sendTrueValues(origin, card, 600);
+  for (const [name, view] of Object.entries(views)) {
+    const page = await browser.open(origin + '/ui', {...view, script: FAST});
+    await ready(page);
+    await waitFor('live figures', async () => (await tile(page, 'mae', '.note')) === 'live');
+    assert.equal(await tileNumber(page, 'mae'), 0.3);
+    assert.equal(await tile(page, 'bias'), '−0.2');
+    assert.ok((await page.text('#quality-note')).startsWith('from 600 true values sent back, last '), await page.text('#quality-note'));
+    assert.match(await page.text('#drift-note'), /^over [\d,]+ recent rows$/);
+    const bad = await page.eval(`[...document.querySelectorAll('#drift tbody tr')].filter((r) => r.querySelector('[data-state=bad]')).map((r) => r.cells[0].innerText)`);
+    assert.equal(bad[0], card.features[0].name);
+    assert.ok(bad.slice(1).every((input) => input === 'Prediction'), bad.join());
+    await fillIn(page, ROW);
+    await submitAndWait(page);
+    await waitFor('a rate', async () => Number.isFinite(await tileNumber(page, 'rate')));
+    await assertReadable(page);
+    assertQuiet(page, origin);
+    await page.screenshot(`${PICTURES}/live-${name}.png`);
     await page.close();
   }
 }
@@ -323,7 +363,7 @@ await stub.start();
 let failed = 0;
 try {
   failed += await run([cardShowsWhatTheServerSays, predictionIsTheServersOwn, wrongInputIsNamedAndNotSent,
-    rateRisesUnderTraffic, looksRightEverywhere, policyStopsWhatThePageDoesNotNeed, silenceOfTheServerIsSaid], {browser, ...server});
+    rateRisesUnderTraffic, looksRightEverywhere, trueValuesMakeTheFiguresLive, policyStopsWhatThePageDoesNotNeed, silenceOfTheServerIsSaid], {browser, ...server});
   failed += await run([panelsShowQualityAndDrift, waterfallAddsUp, emptySeriesSaySo,
     anotherArtifactIsTakenUpAndItsNamesStayText], {browser, stub, origin: stub.origin});
 } finally {

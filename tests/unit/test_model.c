@@ -181,6 +181,39 @@ static void model_owes_nothing_to_the_parts_it_was_made_from(void **state)
     model_free(model);
 }
 
+static void
+expected_error_is_the_residual_function_but_never_negative_and_unknown_when_far(void **state)
+{
+    (void)state;
+    struct kernel_sample k;
+    struct error err = {0};
+    size_t positive = 0, negative = 0;
+    make_kernel_sample(&k);
+    struct model *model = model_new(&k.s.parts, &err);
+    assert_non_null(model);
+    for (int i = 0; i < 200; i++) {
+        const double x[FEATURES] = {1 + i % 9, i % 13 * 8, i % 7};
+        double error, value = model_function_value(model, &model->parts.residual, x);
+        assert_true(model_expected_error(model, x, &error));
+        if (isnan(error))
+            continue;
+        positive += value > 0;
+        negative += value < 0;
+        assert_true(fabs(error - fmax(value, 0)) < 1e-12);
+    }
+    assert_true(positive > 0 && negative > 0);
+    double error = 0;
+    assert_true(model_expected_error(model, (const double[FEATURES]){1, 1e6, 1e6}, &error));
+    assert_true(isnan(error));
+    model_free(model);
+    k.s.parts.residual = (struct model_function){0.5, NULL, 0};
+    k.s.parts.interval = (struct model_interval){0};
+    model = model_new(&k.s.parts, &err);
+    assert_non_null(model);
+    assert_false(model_expected_error(model, (const double[FEATURES]){1, 1, 1}, &error));
+    model_free(model);
+}
+
 static void kernel_model_owes_nothing_to_the_parts_it_was_made_from(void **state)
 {
     (void)state;
@@ -664,6 +697,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(model_answers_with_the_parts_it_was_made_from),
     cmocka_unit_test(a_usual_value_is_the_median_or_the_transforms_centre_within_the_range),
     cmocka_unit_test(model_owes_nothing_to_the_parts_it_was_made_from),
+    cmocka_unit_test(
+        expected_error_is_the_residual_function_but_never_negative_and_unknown_when_far),
     cmocka_unit_test(kernel_model_owes_nothing_to_the_parts_it_was_made_from),
     cmocka_unit_test(what_does_not_count_is_forgotten),
     cmocka_unit_test(free_accepts_null),

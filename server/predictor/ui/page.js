@@ -10,7 +10,6 @@ const WINDOW_S = 10;                     // rates and percentiles are taken over
 const KEEP_S = 1800, SHOW_S = 120;       // history kept, and shown at least
 const MAE_ALERT = 0.45, R2_ALERT = 0.75; // ModelDriftDetected in k8s/monitoring
 const PSI_WATCH = 0.1, PSI_SHIFT = 0.25; // ModelFeatureDrift in k8s/monitoring
-const DRIFT_ROWS = 200;                  // below, PSI is mostly chance
 const LEVEL = 0.9;                       // of the interval
 const SLIDER_STEPS = 1000;
 const WATERFALL_ROWS = 12, DRIFT_ROWS_SHOWN = 40;
@@ -375,7 +374,7 @@ function showService(s, scrape) {
 
 function qualityNote(live, scrape, now) {
   if (!live) return 'the card’s holdout figures; no alert is raised on them';
-  const rows = scrape.gauge('model_quality_window_rows'), last = scrape.gauge('model_quality_last_feedback_timestamp_seconds');
+  const rows = scrape.gauge('model_window_rows'), last = scrape.gauge('model_quality_last_feedback_timestamp_seconds');
   return `from ${rows === null ? '' : num(rows) + ' '}true values sent back${last > 0 ? ', last ' + ago(now - last) : ''}`;
 }
 
@@ -401,15 +400,20 @@ function showQuality(live, scrape, now) {
   drawChart('r2-chart', split('r2'), `R squared, ${note}, now ${num(r2)}; alert below ${R2_ALERT}`);
 }
 
+/* To the digit that may matter: below 0.001 nothing has moved. */
+function distance(x) {
+  return typeof x === 'number' ? x.toFixed(3) : NONE;
+}
+
 function driftRow(name, psi, ks, outside, scale) {
   const state = psi > PSI_SHIFT ? 'bad' : psi > PSI_WATCH ? 'warn' : null;
   const missing = (x) => x === undefined || x === null;
   return {class: name === null ? 'total' : null, cells: [
     name === null ? 'Prediction' : name,
     missing(psi) ? '' : bar(0, psi / scale.psi, state, [PSI_SHIFT / scale.psi]),
-    {text: num(psi, 3), state},
+    {text: distance(psi), state},
     missing(ks) ? '' : bar(0, ks / scale.ks, null),
-    num(ks, 3),
+    distance(ks),
     missing(outside) ? NONE : num(outside),
   ]};
 }
@@ -419,11 +423,10 @@ function showDrift(scrape) {
   const outside = scrape.byFeature('model_feature_out_of_range_total');
   const rows = scrape.gauge('model_drift_window_rows');
   const known = psi.size + ks.size > 0;
-  write($('drift-note'), !known || rows === null ? '' :
-    `over ${num(rows)} recent rows${rows < DRIFT_ROWS ? '; fewer than ' + DRIFT_ROWS + ' are mostly chance' : ''}`);
+  write($('drift-note'), !known || rows === null ? '' : `over ${num(rows)} recent rows`);
   if (!known) {
     $('drift').replaceChildren(el('p', {class: 'empty'},
-      'No drift figures yet. They appear once rows have been predicted, if the artifact holds a reference of its training rows.'));
+      'No drift figures yet. They appear once 500 rows have been predicted, if the artifact holds a reference of its training rows.'));
     return;
   }
   const most = (map, least) => Math.max(least, ...map.values());
