@@ -81,7 +81,7 @@ DEPS_RUN   := gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev 
               liblapacke-dev
 DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus curl
 DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
-DEPS_BENCH := $(DEPS_TEST) nginx-light wrk python3-sklearn
+DEPS_BENCH := $(DEPS_TEST) nginx-light wrk python3-sklearn python3-venv time
 
 # $(call need,packages): installs what is missing as root, otherwise prints the command to type. Debian's
 # service files are kept from starting anything.
