@@ -10,7 +10,8 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 failed="" unsaid=0
 for program; do
-    { "$program" 2>&1; echo $? >"$folder/code"; } | tee "$folder/output"
+    # A program that hangs is one that failed; none takes a tenth of this.
+    { timeout -k 10 400 "$program" 2>&1; echo $? >"$folder/code"; } | tee "$folder/output"
     cat "$folder/output" >>"$folder/all"
     code=$(cat "$folder/code")
     [ "$code" -eq 0 ] && continue

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { HTTP_CLIENT_MS = 20000, HTTP_CLIENT_HEADERS = 32 };
+enum { HTTP_CLIENT_MS = 60000, HTTP_CLIENT_HEADERS = 32 };
 
 /* A response; texts point into `text`. */
 struct http_answer {
