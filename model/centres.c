@@ -10,7 +10,7 @@
 /* Rows that differ by less in every column are the same to a centre rounded to 1e-4. */
 static const double different = 4e-4;
 
-enum { OWN_NEIGHBOUR = 3 }; /* rows from which on a cell does not look outside */
+enum { OWN_NEIGHBOUR = 2 }; /* rows from which on a cell does not look outside */
 
 struct member {
     double value;

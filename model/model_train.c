@@ -229,7 +229,7 @@ static bool choose_judged(struct training *t, struct error *err)
     size_t n = t->sample.count, wanted = t->options->centres, share = n / 4;
     if (t->options->linear || t->options->prior != NULL)
         share = n;
-    else if (wanted > n / 8 * 3) /* centres need the rows more */
+    else if (wanted > n / 4) /* centres need the rows more */
         share = n / 10;
     t->judged_count = share < JUDGED_MAX ? share : JUDGED_MAX;
     size_t *order = calloc(n + 1, sizeof *order);

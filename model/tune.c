@@ -13,8 +13,8 @@
 enum {
     CENTRES = 700,
     ROWS = 6000,
-    FINE_CENTRES = 2048, /* in the last search */
-    FINE_ROWS = TUNE_ROWS_MAX,
+    FINE_CENTRES = 4096, /* at most in the last search, */
+    FINE_ROWS = 4,       /* and rows for each of them, as many as the model itself would have */
     WIDE = 80,     /* columns from which on centres and rows shrink, so that time is bounded */
     RIVALS = 8,    /* inputs whose pairs compete; all 56 directions fit in a map */
     PAIRS_MAX = 4, /* that stay */
@@ -651,7 +651,8 @@ static bool solve(struct problem *p, size_t centres, double *value, struct error
         return true;
     p->done = 0.7;
     p->share = 0.03;
-    return set_size(p, FINE_ROWS, fine, err) && descend(p, 6, value, err);
+    size_t rows = FINE_ROWS * fine > ROWS ? FINE_ROWS * fine : ROWS;
+    return set_size(p, rows, fine, err) && descend(p, 6, value, err);
 }
 
 static bool keep(const struct problem *p, double value, struct tuned *out, struct error *err)

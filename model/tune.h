@@ -9,7 +9,7 @@
  * Does not: transform inputs, choose centres or their number, see a row that it is not given, know a
  *          clock or print. Rows that are centres are not judged: their error is not like the others'.
  * Threads: OpenBLAS's; the callback runs on the calling thread.
- * Memory:  about 64 MB of row blocks and 4 c^2 doubles, c the centres of the last search (at most 2,048).
+ * Memory:  about 64 MB of row blocks and 4 c^2 doubles, c the centres of the last search (at most 4,096).
  * Errors:  ERR_INVALID fewer than TUNE_ROWS_MIN rows, ERR_NUMERIC no scales with a finite error,
  *          ERR_NO_MEMORY.
  * Source:  leave-one-out: see ridge.c; search: Nocedal 1980, limited-memory BFGS.
@@ -20,7 +20,7 @@
 #include "model/kernel.h"
 #include "model/matrix.h"
 
-enum { TUNE_ROWS_MIN = 30, TUNE_ROWS_MAX = 8192 };
+enum { TUNE_ROWS_MIN = 30, TUNE_ROWS_MAX = 16384 };
 
 /* How far it is, 0 to 1. */
 struct tune_progress {

@@ -8,4 +8,5 @@ if [ -z "${KSERVE:-}" ]; then
     KSERVE=$(cd "${TMPDIR:-/tmp}" && GOFLAGS=-mod=mod go mod download -json "github.com/kserve/kserve@$version" |
         sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
 fi
-exec python3 tests/k8s/validate.py "$KSERVE/config/crd/full" k8s/base/*.yaml
+exec python3 tests/k8s/validate.py "$KSERVE/config/crd/full" k8s/base/inferenceservice.yaml \
+    k8s/base/servingruntime.yaml
