@@ -105,12 +105,8 @@ DEPS_RUN   := gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev 
               liblapacke-dev zlib1g-dev libcurl4-openssl-dev
 DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus prometheus-alertmanager python3 curl locales
 DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
-<<<<<<< HEAD
 DEPS_UI    := $(DEPS_TEST) nodejs chromium
-DEPS_BENCH := $(DEPS_TEST) nginx-light wrk python3-sklearn
-=======
 DEPS_BENCH := $(DEPS_TEST) nginx-light wrk python3-sklearn python3-venv time
->>>>>>> tune
 
 # $(call need,packages): installs what is missing as root, otherwise prints the command to type. Debian's
 # service files are kept from starting anything.
