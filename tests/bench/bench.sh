@@ -56,13 +56,24 @@ CONF
 }
 
 declare -A port server
-start_ridged() { # name program: sets port[name] and server[name]
+start_ridged() { # name program [model]: sets port[name] and server[name]
     port[$1]=$(free_port)
-    taskset -c 0 "$2" --model_dir "$model" --host 127.0.0.1 --workers 1 --http_port "${port[$1]}" \
+    taskset -c 0 "$2" --model_dir "${3:-$model}" --host 127.0.0.1 --workers 1 --http_port "${port[$1]}" \
         --metrics_port "$(free_port)" --drain_delay 0 2>"$folder/$1.log" &
     server[$1]=$!
     pids+=($!)
     wait_for "http://127.0.0.1:${port[$1]}/readyz"
+}
+
+# A linear model costs next to nothing, so it shows what the server itself takes.
+start_linear() {
+    awk 'BEGIN {
+        srand(1); print "MedInc,HouseAge,AveRooms,AveBedrms,Population,AveOccup,Latitude,Longitude,MedHouseVal"
+        for (i = 0; i < 500; i++) { for (j = 0; j < 8; j++) printf "%.6f,", rand(); printf "%.6f\n", rand() } }' \
+        >"$folder/linear.csv"
+    build/ridge train --features linear --data "$folder/linear.csv" --target MedHouseVal --name california-housing \
+        --out "$folder/linear.json"
+    start_ridged linear build/ridged "$folder/linear.json"
 }
 
 cpu_ns() { # pid: of all its threads
@@ -96,6 +107,7 @@ nginx_port=$(free_port) noise_port=$(free_port)
 start_ridged ridged build/ridged
 path=/v1/models/california-housing:predict
 answer=$(curl -s "http://127.0.0.1:${port[ridged]}$path" -d '{"instances":[[8.3252,41.0,6.984,1.0238,322.0,2.5556,37.88,-122.23]]}')
+start_linear
 start_nginx "$nginx_port" "$answer"
 start_nginx "$noise_port" "$answer"
 nginx=$(cat "$folder/nginx-$nginx_port/worker") noise=$(cat "$folder/nginx-$noise_port/worker")
@@ -103,13 +115,17 @@ nginx=$(cat "$folder/nginx-$nginx_port/worker") noise=$(cat "$folder/nginx-$nois
 echo "single-row predict, 32 keep-alive connections, 1 worker on core 0, wrk on core 1, $rounds rounds of ${duration}s"
 for _ in $(seq "$rounds"); do
     measure nginx "$nginx_port" / "$nginx"
+    measure linear "${port[linear]}" "$path" "${server[linear]}"
     measure ridged "${port[ridged]}" "$path" "${server[ridged]}"
     measure nginx-2 "$noise_port" / "$noise"
 done
 row nginx
+row linear
 row ridged
 row nginx-2
-printf 'ridged / nginx: %.2fx the requests (expected at least 0.90x), %.2fx the CPU per request\n' \
+printf 'ridged, linear model / nginx: %.2fx the requests (expected at least 0.90x), %.2fx the CPU per request\n' \
+    "$(ratio linear nginx 1)" "$(ratio linear nginx 2)"
+printf 'ridged, bundled model / nginx: %.2fx the requests, %.2fx the CPU per request\n' \
     "$(ratio ridged nginx 1)" "$(ratio ridged nginx 2)"
 printf 'nginx-2 / nginx, the noise: %.2fx, %.2fx\n' "$(ratio nginx-2 nginx 1)" "$(ratio nginx-2 nginx 2)"
 
