@@ -6,6 +6,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct transform learn_one(const double *x, size_t rows)
@@ -193,6 +194,124 @@ static void is_valid_wants_finite_numbers_and_a_normal_scale(void **state)
         .kind = TRANSFORM_STANDARDISE, .min = 0, .max = 1, .mean = NAN, .scale = 1}));
 }
 
+/* ---- the kernel model's choice ---- */
+
+static int compare_numbers(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Learns and chooses for a column, which is sorted on the way. */
+static struct transform choose_for(double *x, size_t rows)
+{
+    struct transform t = learn_one(x, rows);
+    qsort(x, rows, sizeof *x, compare_numbers);
+    transform_choose(&t, x, rows);
+    assert_true(transform_is_valid(&t));
+    return t;
+}
+
+/* Evenly spread over [0, 1], then through `shape`. */
+static void fill(double *x, size_t rows, double (*shape)(double))
+{
+    for (size_t i = 0; i < rows; i++)
+        x[i] = shape(((double)i + 0.5) / (double)rows);
+}
+
+static double even(double u)
+{
+    return 5 * u - 1;
+}
+
+static double decades(double u)
+{
+    return exp(10 * u);
+}
+
+static double mirrored(double u)
+{
+    return -exp(10 * u);
+}
+
+static double mostly_zero(double u)
+{
+    return u < 0.6 ? 0 : exp(8 * u - 4.8) - 1;
+}
+
+static double from_minus_seven(double u)
+{
+    return exp(6 * u) - 8;
+}
+
+static void choose_takes_the_log_where_that_un_skews_and_nowhere_else(void **state)
+{
+    (void)state;
+    enum { ROWS = 1000 };
+    static const struct {
+        double (*shape)(double);
+        enum transform_kind kind;
+    } cases[] = {{even, TRANSFORM_STANDARDISE},
+                 {decades, TRANSFORM_LOG},
+                 {mirrored, TRANSFORM_STANDARDISE},
+                 {from_minus_seven, TRANSFORM_LOG}};
+    double x[ROWS];
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        fill(x, ROWS, cases[k].shape);
+        assert_int_equal(choose_for(x, ROWS).kind, cases[k].kind);
+    }
+}
+
+static void a_chosen_log_has_mean_zero_and_deviation_one(void **state)
+{
+    (void)state;
+    enum { ROWS = 1000 };
+    double x[ROWS], sum = 0, squares = 0;
+    fill(x, ROWS, from_minus_seven);
+    struct transform t = choose_for(x, ROWS);
+    for (size_t i = 0; i < ROWS; i++) {
+        double u = transform_value(&t, x[i]);
+        sum += u;
+        squares += u * u;
+    }
+    assert_true(fabs(sum / ROWS) < 1e-12);
+    assert_close(squares / ROWS, 1.0, 1e-12);
+}
+
+static void choose_clips_to_the_range_and_a_twentieth(void **state)
+{
+    (void)state;
+    enum { ROWS = 100 };
+    double x[ROWS];
+    fill(x, ROWS, even);
+    struct transform t = choose_for(x, ROWS);
+    double range = t.max - t.min;
+    assert_true(t.clipped);
+    assert_close(t.low, t.min - range / 20, 1e-12);
+    assert_close(t.high, t.max + range / 20, 1e-12);
+    fill(x, ROWS, decades);
+    t = choose_for(x, ROWS);
+    assert_true(t.low > 0 && isfinite(transform_value(&t, -1e300)));
+}
+
+static void choose_survives_columns_with_hardly_any_values(void **state)
+{
+    (void)state;
+    enum { ROWS = 100 };
+    double x[ROWS], largest[] = {-1e150, 1e150};
+    fill(x, ROWS, mostly_zero);
+    (void)choose_for(x, ROWS);
+    for (size_t i = 0; i < ROWS; i++)
+        x[i] = (double)(i % 2);
+    assert_int_equal(choose_for(x, ROWS).kind, TRANSFORM_STANDARDISE);
+    for (size_t i = 0; i < ROWS; i++)
+        x[i] = 3;
+    struct transform t = choose_for(x, ROWS);
+    assert_true(t.low == 3 && t.high == 3 && transform_value(&t, 8) == 0);
+    (void)choose_for(x, 1);
+    (void)choose_for(largest, 2);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(learn_finds_mean_deviation_and_range_of_every_column),
     cmocka_unit_test(learned_column_has_mean_zero_and_deviation_one),
@@ -205,6 +324,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(cut_into_calls_does_not_change_a_bit),
     cmocka_unit_test(row_applies_each_features_own_transform),
     cmocka_unit_test(is_valid_wants_finite_numbers_and_a_normal_scale),
+    cmocka_unit_test(choose_takes_the_log_where_that_un_skews_and_nowhere_else),
+    cmocka_unit_test(a_chosen_log_has_mean_zero_and_deviation_one),
+    cmocka_unit_test(choose_clips_to_the_range_and_a_twentieth),
+    cmocka_unit_test(choose_survives_columns_with_hardly_any_values),
 };
 
 T_MAIN(tests)
