@@ -119,7 +119,8 @@ void observed_predictions(struct observed *o, unsigned shard, uint64_t monotonic
     size_t features = model_feature_count(o->model);
     drift_add(o->drift, shard, monotonic_ns, rows, x, y);
     size_t first = (size_t)((EXPECTED_EVERY - e->seen % EXPECTED_EVERY) % EXPECTED_EVERY);
-    for (size_t i = first; i < rows; i += EXPECTED_EVERY)
+    size_t spread = rows / EXPECTED_REQUEST_ROWS;
+    for (size_t i = first; i<rows; i += spread> EXPECTED_EVERY ? spread : EXPECTED_EVERY)
         expect_error(o, e, epoch_of(o, monotonic_ns), x + i * features);
     e->seen += rows;
 }

@@ -2,8 +2,8 @@
  *              what it said, and the error to expect meanwhile.
  *
  * Idea:    every predict request is shown to drift.h; every EXPECTED_EVERY-th row also has its expected
- *          error computed, which costs about one and a half predictions; true values go to quality.h. The figures are
- *          made when somebody scrapes.
+ *          error computed, which costs about one and a half predictions; true values go to quality.h. The
+ *          figures are made when somebody scrapes.
  * Does not: keep predictions, journal, or read a clock.
  * Threads: observed_predictions: the thread that owns the shard. observed_truth, observed_publish: any.
  * Memory:  that of quality.h and drift.h, allocated once. Released with observed_free.
@@ -17,7 +17,8 @@
 
 struct observed;
 
-enum { EXPECTED_EVERY = 128 };
+/* Rows of which one has its expected error computed, and how many of one request do, about. */
+enum { EXPECTED_EVERY = 128, EXPECTED_REQUEST_ROWS = 32 };
 
 struct observed_config {
     unsigned shards;

@@ -56,10 +56,10 @@ CONF
 }
 
 declare -A port server
-start_ridged() { # name program [model]: sets port[name] and server[name]
+start_ridged() { # name program [model [option]]: sets port[name] and server[name]
     port[$1]=$(free_port)
     taskset -c 0 "$2" --model_dir "${3:-$model}" --host 127.0.0.1 --workers 1 --http_port "${port[$1]}" \
-        --metrics_port "$(free_port)" --drain_delay 0 2>"$folder/$1.log" &
+        --metrics_port "$(free_port)" --drain_delay 0 ${4:+"$4"} 2>"$folder/$1.log" &
     server[$1]=$!
     pids+=($!)
     wait_for "http://127.0.0.1:${port[$1]}/readyz"
@@ -133,22 +133,23 @@ awk '/VmRSS/ { printf "resident memory after the load: %.1f MB (expected at most
     "/proc/${server[ridged]}/status"
 
 start_ridged unobserved build/ridged_unobserved
+start_ridged watched build/ridged "$model" --feedback_predictions=0
+percent() { awk -v r="$(ratio "$1" "$2" 2)" 'BEGIN { print 100 * (r - 1) }'; } # a more than b
 observe() { # rows connections
     local name
     for _ in $(seq "$rounds"); do
-        for name in ridged unobserved; do
+        for name in ridged watched unobserved; do
             measure "$name-$1" "${port[$name]}" "$path" "${server[$name]}" "$2" "$1"
         done
     done
-    printf 'watching what is predicted, %5d rows a request: %.2f us of %.2f us CPU, %+.1f %% (expected at most 3)\n' \
-        "$1" "$(paste <(column "ridged-$1" 2) <(column "unobserved-$1" 2) | awk '{ print $1 - $2 }' | median)" \
-        "$(column "ridged-$1" 2 | median)" \
-        "$(awk -v r="$(ratio "ridged-$1" "unobserved-$1" 2)" 'BEGIN { print 100 * (r - 1) }')"
+    printf '%5d rows a request, %.2f us CPU: drift and expected errors %+.1f %% (expected at most 3), with ids %+.1f %%\n' \
+        "$1" "$(column "ridged-$1" 2 | median)" "$(percent "watched-$1" "unobserved-$1")" \
+        "$(percent "ridged-$1" "unobserved-$1")"
 }
 observe 1 32
 observe 256 8
 observe 10000 4
-for name in ridged unobserved; do
+for name in ridged watched unobserved; do
     kill "${server[$name]}"
     wait "${server[$name]}" 2>/dev/null || true
 done
