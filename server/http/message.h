@@ -66,4 +66,7 @@ struct response {
 /* Value of the first header of that name (ASCII case-insensitive), or {NULL, 0}. */
 struct span request_header(const struct request *request, const char *name);
 
+/* The byte that the %XX at p stands for (RFC 3986 2.1), or -1 if that is none; p < end. */
+int request_escape(const char *p, const char *end);
+
 #endif

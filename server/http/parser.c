@@ -107,6 +107,12 @@ static enum http_method method_of(struct span name)
     return HTTP_OTHER_METHOD;
 }
 
+int request_escape(const char *p, const char *end)
+{
+    int high = end - p > 2 ? hex_digit(p[1]) : -1, low = high >= 0 ? hex_digit(p[2]) : -1;
+    return low < 0 ? -1 : high * 16 + low;
+}
+
 /* Replaces %XX in path; into the arena if there is any. */
 static bool decode_path(struct span raw, struct arena *arena, struct span *path,
                         struct http_fault *fault)
@@ -121,12 +127,11 @@ static bool decode_path(struct span raw, struct arena *arena, struct span *path,
     for (size_t i = 0; i < raw.n; i++) {
         char c = raw.p[i];
         if (c == '%') {
-            int high = raw.n - i > 2 ? hex_digit(raw.p[i + 1]) : -1;
-            int low = high >= 0 ? hex_digit(raw.p[i + 2]) : -1;
-            if (low < 0 || high * 16 + low == 0)
+            int byte = request_escape(raw.p + i, raw.p + raw.n);
+            if (byte <= 0)
                 return fault_set(fault, 400,
                                  "target: expected %XX with two hexadecimal digits, not 00");
-            c = (char)(high * 16 + low);
+            c = (char)byte;
             i += 2;
         }
         out[n++] = c;

@@ -130,13 +130,6 @@ bool feedback_keep(struct api_call *call)
 
 /* ---- the journal as an answer ---- */
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'                 ? c - '0'
-           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                : -1;
-}
-
 /* The decoded value of the query's parameter `since`; n is 0 when there is none. */
 static bool read_since(struct api_call *call, struct span *since)
 {
@@ -159,11 +152,11 @@ static bool read_since(struct api_call *call, struct span *since)
             *out++ = *p;
             continue;
         }
-        int high = end - p > 2 ? hex_digit(p[1]) : -1, low = high >= 0 ? hex_digit(p[2]) : -1;
-        if (low < 0)
+        int byte = request_escape(p, end);
+        if (byte < 0)
             return error_set(&call->error, ERR_INVALID,
                              "since: expected two hexadecimal digits after '%%'");
-        *out++ = (char)(high * 16 + low);
+        *out++ = (char)byte;
         p += 2;
     }
     *since = (struct span){to, (size_t)(out - to)};

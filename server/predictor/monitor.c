@@ -101,8 +101,10 @@ static bool replay(struct monitor *m, const struct served *served, struct error 
     uint64_t rows = 0;
     const char *version = model_version(served->model);
     double *x = calloc(m->features, sizeof *x);
+    if (x == NULL)
+        return error_set(err, ERR_NO_MEMORY, "out of memory");
     struct journal_reader *reader = journal_reader_new(m->journal, err);
-    bool ok = x != NULL && reader != NULL;
+    bool ok = reader != NULL;
     while (ok && (ok = journal_reader_next(reader, &line, err)) && line.n > 0) {
         struct error unreadable = {0};
         if (!journal_read_line(line, m->features, x, &texts, &row, &unreadable) ||
