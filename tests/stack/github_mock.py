@@ -7,7 +7,7 @@ those that the committed workflow declares. Answers are the description's own ex
 
 An accepted dispatch starts the workflow by start(run), in a thread; runs of one user follow each other, as the
 workflow's concurrency group has them. The list shows a run list_delay seconds late, as GitHub's does; the run
-itself can be asked for at once.
+itself can be asked for at once. tokens: whose token is whose; each request is kept with its caller's name.
 
 faults: what the next dispatches meet, one each: a status ("500", "403", "422"), "hang", or "accepted, then hang" and
 "accepted, then 500", which start the run all the same. at(point, request) is called before a dispatch is judged
@@ -36,7 +36,7 @@ FIRST_RUN = 30433642
 RETRY_AFTER_S = 2
 PRISM = HERE / "node_modules/@stoplight/prism-cli/dist/index.js"
 
-Request = collections.namedtuple("Request", "at method path query headers body kind status violation")
+Request = collections.namedtuple("Request", "at caller method path query headers body kind status violation")
 
 
 class Refused(Exception):
@@ -78,10 +78,10 @@ class Workflow:
 class GitHub(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, folder, api, start, token, list_delay=2.0, workflow=None):
+    def __init__(self, folder, api, start, tokens, list_delay=2.0, workflow=None):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.token, self.start, self.list_delay = token, start, list_delay
+        self.tokens, self.start, self.list_delay = tokens, start, list_delay
         self.workflow = workflow or Workflow()
         self.prism_port = free_port()
         self.prism = Program("prism", folder, "node", PRISM, "mock", "--errors", "--port", self.prism_port, api)
@@ -94,8 +94,8 @@ class GitHub(http.server.ThreadingHTTPServer):
         self.requests, self.runs, self.faults = [], [], collections.deque()
         self.queues, self.lock = collections.defaultdict(threading.Lock), threading.Lock()
 
-    def of(self, kind):
-        return [r for r in list(self.requests) if r.kind == kind]
+    def of(self, kind, caller="ridge-relay"):
+        return [r for r in list(self.requests) if r.kind == kind and r.caller == caller]
 
     def violations(self):
         return [f"{r.method} {r.path}: {r.violation}" for r in list(self.requests) if r.violation]
@@ -113,11 +113,15 @@ class GitHub(http.server.ThreadingHTTPServer):
             v["message"] for v in said.get("validation", ())) or said.get("title", "")
         return answer.status, said, wrong
 
+    def caller(self, request):
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        return next((name for name, own in self.tokens.items() if scheme == "Bearer" and own == token), None)
+
     # ---- the rules that the description leaves out ----
 
     def check_caller(self, request):
         version = request.headers.get("X-GitHub-Api-Version", VERSIONS[0])
-        if request.headers.get("Authorization") != f"Bearer {self.token}":
+        if not self.caller(request):
             raise Refused(401, "Bad credentials")
         if not request.headers.get("User-Agent"):
             raise Refused(403, "Request forbidden by administrative rules. Please have a User-Agent header")
@@ -202,7 +206,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         start = f"/repos/{REPOSITORY}/actions/"
         kind = {f"{start}workflows/{WORKFLOW}/dispatches": "dispatch", f"{start}workflows/{WORKFLOW}/runs": "list"}.get(
             way.path, "run" if re.fullmatch(rf"{start}runs/\d+", way.path) else "unknown")
-        made = Request(time.time(), self.command, way.path, urllib.parse.parse_qs(way.query), dict(self.headers),
+        made = Request(time.time(), github.caller(self), self.command, way.path, urllib.parse.parse_qs(way.query), dict(self.headers),
                        body.decode(), kind, None, "")
         place = len(github.requests)
         github.requests.append(made)
