@@ -92,6 +92,7 @@ static void read_job(const char *name, struct job *job)
         line += n;
     }
     assert_true(job->count > 1);
+    assert_string_equal(job->command[0], "ridge"); /* the image has no shell */
 }
 
 /* Replaces every `from` in the line. */
