@@ -103,7 +103,8 @@ class GitHub(http.server.ThreadingHTTPServer):
     def ask_prism(self, version, request, body):
         """Prism's answer to the same request: status, JSON, and what was wrong with it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.prism_port, timeout=20)
-        headers = {k: v for k, v in request.headers.items() if k.lower() in ("content-type", "accept", "user-agent")}
+        # Not Accept: that GitHub's own media type is JSON, Prism does not know.
+        headers = {k: v for k, v in request.headers.items() if k.lower() in ("content-type", "user-agent")}
         connection.request(request.command, f"/{version}{request.path}", body, headers)
         answer = connection.getresponse()
         text = answer.read()

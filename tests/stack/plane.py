@@ -106,22 +106,24 @@ class Plane:
         cloud = ("AWS_REGION", "AWS_READ_ROLE", "AWS_BUILD_ROLE", "AWS_DEPLOY_ROLE", "EKS_CLUSTER", "ECR_REPOSITORY")
         return {**{name: name.lower() for name in cloud}, "BASE_DATA_URL": self.base_url, "BASE_DATA_SHA256": digest,
                 "RETRAIN_CENTRES": CENTRES, "GATEWAY_URL": f"http://127.0.0.1:{self.servers[user].port}",
-                "PROMETHEUS_URL": self.prometheus.url, "VERIFY_SECONDS": "10", "VERIFY_INTERVAL": "1",
+                "PROMETHEUS_URL": self.prometheus.url, "VERIFY_SECONDS": "12", "VERIFY_INTERVAL": "1",
                 "VERIFY_WINDOW": "10"}
 
     def run_workflow(self, run):
         """The committed steps, by GitHub's own reader of workflows. nice: GitHub's runners are other machines."""
         work, user = self.work(run), run.inputs["user_id"]
-        work.mkdir()
+        files = self.folder / f"for-{work.name}"
+        files.mkdir()
         secrets = {"environments": {f"kubeflow-{u}": {"FEEDBACK_TOKEN": s.token} for u, s in self.servers.items()}}
         for name, content in (("inputs", run.inputs), ("vars", self.variables(user)), ("secrets", secrets)):
-            (work / f"{name}.json").write_text(json.dumps(content))
+            (files / f"{name}.json").write_text(json.dumps(content))
         own = {"GITHUB_RUN_ID": str(run.number), "GITHUB_API_URL": self.github.url, "GITHUB_REPOSITORY": REPOSITORY,
                "GITHUB_TOKEN": RUN_TOKEN, "GITHUB_REF_NAME": BRANCH, "OPENBLAS_NUM_THREADS": "1", **self.stand_ins()}
-        words = ["nice", "-n", "10", "node", RUNNER / "run.mjs", "--workflow", WORKFLOW, "--work", work, "--log", work / "log"]
+        words = ["nice", "-n", "10", "node", RUNNER / "run.mjs", "--workflow", WORKFLOW, "--work", work,
+                 "--log", files / "log"]
         for name in ("inputs", "vars", "secrets"):
-            words += [f"--{name}", work / f"{name}.json"]
-        with (work / "said").open("w") as said:
+            words += [f"--{name}", files / f"{name}.json"]
+        with (files / "said").open("w") as said:
             code = subprocess.run(words, env={**os.environ, **own}, stdout=said, stderr=said, check=False).returncode
         return "success" if code == 0 else "failure"
 
