@@ -115,8 +115,11 @@ class Loop:
             return None
         run = self.runs()[0]
         self.mark(f"dispatch accepted: drift_score {run.inputs['drift_score']}, {run.inputs['drift_reason']}", run.created)
-        self.wait("the new version is served", lambda: self.plane.version(self.user) not in (None, self.first), RUN_S)
+        poll(lambda: run.conclusion or self.plane.version(self.user) not in (None, self.first), RUN_S)
         version = self.plane.version(self.user)
+        if not self.check("the new version is served", version not in (None, self.first), version):
+            print((self.plane.folder / f"for-run-{run.number}/log").read_text()[-3000:])
+            return None
         self.mark(f"version {version} served")
         return run, version
 
@@ -136,8 +139,8 @@ class Loop:
         self.check("and R2 over 0.75", r2 > 0.75, f"{r2:.4f}")
 
     def run_ended(self, run):
-        self.wait("the run ends well", lambda: run.conclusion == "success", RUN_S)
-        if run.conclusion != "success":
+        poll(lambda: run.conclusion, RUN_S)
+        if not self.check("the run ends well", run.conclusion == "success", run.conclusion):
             print((self.plane.folder / f"for-run-{run.number}/log").read_text()[-3000:])
         for job in self.plane.report(run).get("jobs", ()):
             if job.get("completed_at"):
