@@ -8,13 +8,14 @@
 # SOURCE_DATE_EPOCH: the time of every file.
 ARG BASE=debian:12
 FROM ${BASE} AS build
-RUN apt-get update && apt-get install -y --no-install-recommends \
+# upgrade: libraries of the base go into the image too.
+RUN apt-get update && apt-get upgrade -y && apt-get install -y --no-install-recommends \
         gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev libopenblas-dev liblapacke-dev \
         zlib1g-dev libcurl4-openssl-dev ca-certificates
 WORKDIR /src
 COPY . .
 ARG REVISION=unknown
-RUN make all REVISION="$REVISION"
+RUN make -j"$(nproc)" all REVISION="$REVISION"
 ARG MODEL=model/california-housing.json
 ARG SOURCE_DATE_EPOCH=0
 RUN make build/rootfs REVISION="$REVISION" MODEL="$MODEL"

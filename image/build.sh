@@ -24,8 +24,7 @@ in_store() {
 # What apt here is told of mirrors goes into the base, and no further: the last stage copies only files
 # that dpkg knows.
 make_base() {
-    sources=/etc/apt/sources.list.d/debian.sources
-    [ -f $sources ] || sources=
+    sources=$(grep -ls bookworm /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources | tail -n 1)
     echo "making $base"
     apt-config dump Acquire >"$state/apt.conf"
     # shellcheck disable=SC2086 # no file, no argument
