@@ -156,11 +156,6 @@ conformance-http: ## print what nginx, ridged and COLUMNS answer to good and bad
 	@$(MAKE) --no-print-directory all
 	@python3 tests/conformance/http_table.py $(COLUMNS:%=--column %)
 
-.PHONY: k8s-check
-k8s-check: ## check k8s/base against KServe's CRDs (needs Go and its module proxy, or KSERVE=folder)
-	$(call need,python3 python3-yaml)
-	@sh tests/k8s/validate.sh
-
 # PYTHON names an interpreter of 3.9 or later that has venv.
 .PHONY: conformance-kserve
 conformance-kserve: ## ask ridged with KServe's own Python client (needs PyPI)
@@ -205,6 +200,26 @@ ui-test: deps-ui ## look at /ui in headless Chromium, pictures into build/ui; F=
 	@$(MAKE) --no-print-directory all
 	F='$(F)' RIDGED=$(P)/ridged node tests/ui/test_ui.mjs
 
+# ---- manifests ----
+
+KUSTOMIZE_MODULE := sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
+.PHONY: overlays k8s-render k8s-check truth-table
+overlays: ## write k8s/overlays from k8s/users
+	sh k8s/overlays.sh
+build/kustomize: # needs Go 1.24 or newer
+	@mkdir -p build
+	GOBIN=$(abspath build) go install $(KUSTOMIZE_MODULE)
+build/k8s/venv: tests/k8s/requirements.txt
+	$(call need,python3 python3-venv)
+	@rm -rf $@ && mkdir -p $(@D) && python3 -m venv $@ && $@/bin/pip install -q -r $< && touch $@
+k8s-render: build/kustomize
+	@sh tests/k8s/render.sh build/kustomize build/k8s/rendered
+k8s-check: k8s-render build/k8s/venv ## check every overlay and variant by the schemas of Kubernetes and KServe (needs Go, PyPI)
+	@sh tests/k8s/sources.sh $(VERSION)
+	@sh tests/k8s/validate.sh build/k8s/venv/bin/python build/k8s/rendered
+truth-table: k8s-render build/k8s/venv ## compute who may reach what, compare it with tests/k8s/truth-table.txt (needs Go, PyPI)
+	@build/k8s/venv/bin/python tests/k8s/truth_table.py build/k8s/venv/bin/nca build/k8s/rendered $(TRUTH)
+
 # ---- checks ----
 
 .PHONY: check format format-check lint layers asan tsan replay strict hardening valgrind
@@ -220,7 +235,9 @@ format-check: ## fail if a source is not in the house style
 	clang-format --dry-run -Werror $(C_FILES)
 
 TIDY_SRC = $(LIB_SRC) $(MAINS)
-lint: layers ## clang-tidy, cppcheck, shellcheck
+lint: layers ## clang-tidy, cppcheck, shellcheck, no secrets, generated manifests
+	@python3 tests/secrets.py
+	@sh tests/k8s/sources.sh $(VERSION)
 	@printf '%s\n' $(TIDY_SRC) | xargs -P 2 -n 8 sh -c 'clang-tidy --quiet "$$@" -- $(CPPFLAGS) -std=c11 $(WARN) 2>/dev/null' lint
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
 	    --suppress=missingIncludeSystem -I. $(TIDY_SRC)
@@ -353,23 +370,34 @@ promote rollback: $(P)/ridge ## all requests to IMAGE; or PREVIOUS back into ser
 notify:
 	@sh k8s/deploy/notify.sh
 
+# ---- the container image ----
+
+# MODEL= bakes another artifact in; it lies in this folder, not below build/ or data/. IMAGE= names the image,
+# ENGINE= is docker or buildah, ARCHIVE= another place for it; to image-run-test also what `docker save` wrote.
+# RUNTIME=chroot leaves crun out.
+ARCHIVE ?= build/image.tar
+SBOM    := $(ARCHIVE:.tar=.spdx.json)
+ARTIFACT = $(or $(MODEL),model/california-housing.json)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+.PHONY: image image-run-test build/rootfs
+image: ## build the container image, with or without docker, into build/image.tar, its SBOM beside it
+	@REVISION=$(REVISION) MODEL=$(ARTIFACT) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) \
+	    sh image/build.sh $(or $(IMAGE),ridged:$(VERSION)) $(ARCHIVE) $(ENGINE)
+	@python3 image/sbom.py $(ARCHIVE) $(SBOM)
+build/rootfs: all # what the Dockerfile runs
+	sh image/rootfs.sh $@ $(ARTIFACT) build/ridged build/ridge build/ridge-relay
+
+image-run-test: ## check the image that `make image` left and run its programs as a cluster would (root)
+	$(call need,python3 python3-venv binutils iproute2 openssl crun golang-github-containers-common)
+	@sh tests/image/spdx.sh $(SBOM)
+	@unshare --mount --net python3 tests/image/test.py $(ARCHIVE) $(SBOM) $(RUNTIME)
+
 # ---- housekeeping ----
 
 PREFIX ?= /usr/local
-.PHONY: install image help clean
+.PHONY: install help clean
 install: all ## install the programs under PREFIX
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin build/ridge build/ridged build/ridge-relay
-image: ## build the container image
-	docker build --build-arg REVISION=$(REVISION) -t ridged:$(VERSION) .
-
-PROGRAMS ?= ridged
-.PHONY: build/rootfs image-test
-build/rootfs: $(PROGRAMS:%=build/%)
-	sh tests/image/rootfs.sh $@ $^
-image-test: ## run the image's root file system, read-only and without privileges (root, no container engine)
-	$(call need,$(DEPS_RUN) ca-certificates curl)
-	@$(MAKE) --no-print-directory build/rootfs
-	@sh tests/image/test.sh "$(CURDIR)/build/rootfs"
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / {split($$1, n, " "); printf "  %-14s %s\n", n[1], $$2}' $(firstword $(MAKEFILE_LIST))
 clean: ## remove everything built
