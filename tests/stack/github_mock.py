@@ -17,7 +17,6 @@ import collections
 import http.client
 import http.server
 import json
-import pathlib
 import re
 import threading
 import time
@@ -34,7 +33,7 @@ WORKFLOW = "retrain-model.yaml"
 BRANCH = "main"
 FIRST_RUN = 30433642
 RETRY_AFTER_S = 2
-PRISM = HERE / "node_modules/@stoplight/prism-cli/dist/index.js"
+PRISM = ("node", HERE / "node_modules/@stoplight/prism-cli/dist/index.js")
 
 Request = collections.namedtuple("Request", "at caller method path query headers body kind status violation")
 
@@ -84,13 +83,14 @@ class GitHub(http.server.ThreadingHTTPServer):
         self.tokens, self.start, self.list_delay = tokens, start, list_delay
         self.workflow = workflow or Workflow()
         self.prism_port = free_port()
-        self.prism = Program("prism", folder, "node", PRISM, "mock", "--errors", "--port", self.prism_port, api)
+        self.prism = Program("prism", folder, *PRISM, "mock", "--errors", "--port", self.prism_port, api)
         self.prism.wait_for("Prism is listening", 60)
-        self.at = lambda point, request: None
         self.clear()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def clear(self):
+        """As new: no request, no run, no fault to come. Nothing may be running."""
+        self.at = lambda point, request: None
         self.requests, self.runs, self.faults = [], [], collections.deque()
         self.queues, self.lock = collections.defaultdict(threading.Lock), threading.Lock()
 
@@ -184,8 +184,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if body:
             self.send_header("Content-Type", "application/json; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        try:
+            self.end_headers()
+            self.wfile.write(body)
+        except OSError:
+            self.close_connection = True  # a client that was killed
 
     def hang(self):
         """Says nothing until the client has gone."""
@@ -203,12 +206,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.take(self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
     def take(self, body):
-        github, way = self.server, urllib.parse.urlsplit(self.path)
+        github = self.server
+        self.path = re.sub(r"^/\d{4}-\d\d-\d\d/", "/", self.path)  # as Prism asks when it stands in front
+        way = urllib.parse.urlsplit(self.path)
         start = f"/repos/{REPOSITORY}/actions/"
         kind = {f"{start}workflows/{WORKFLOW}/dispatches": "dispatch", f"{start}workflows/{WORKFLOW}/runs": "list"}.get(
             way.path, "run" if re.fullmatch(rf"{start}runs/\d+", way.path) else "unknown")
-        made = Request(time.time(), github.caller(self), self.command, way.path, urllib.parse.parse_qs(way.query), dict(self.headers),
-                       body.decode(), kind, None, "")
+        made = Request(time.time(), github.caller(self), self.command, way.path, urllib.parse.parse_qs(way.query),
+                       dict(self.headers), body.decode(), kind, None, "")
         place = len(github.requests)
         github.requests.append(made)
         try:

@@ -9,6 +9,7 @@ import hashlib
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -27,10 +28,10 @@ CENTRES, BASE_ROWS = "128", 1200  # a fit from nothing has to be done in seconds
 class Data:
     """Rows that the bundled model has seen, and others. California's if they are there, else made-up ones."""
 
-    def __init__(self, folder, build):
+    def __init__(self, folder, build, made_up=False):
         self.base, self.holdout = folder / "base.csv", ROOT / "data/holdout.csv"
         train = ROOT / "data/train.csv"
-        self.real = train.exists() and self.holdout.exists()
+        self.real = train.exists() and self.holdout.exists() and not made_up
         if self.real:
             header, *rows = train.read_text().splitlines(keepends=True)
             self.base.write_text(header + "".join(rows[::len(rows) // BASE_ROWS]))
@@ -52,11 +53,13 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 class Plane:
-    """users: whose ridged to start. Without any there is no Prometheus either, and start takes the workflow's place."""
+    """users: whose ridged to start. start: takes the workflow's place. routes_scale: Alertmanager's, if another."""
 
-    def __init__(self, folder, build, users=(), start=None, data=None, scale=30, ridged=(), relay=(), list_delay=2.0):
-        self.folder, self.build, self.data, self.ridged_options = folder, build, data, ridged
-        self.people = Listener()
+    def __init__(self, folder, build, users=(), start=None, data=None, scale=30, routes_scale=None, ridged=(), relay=(),
+                 prometheus=(), list_delay=2.0):
+        self.folder, self.build, self.data = folder, build, data
+        self.ridged_options, self.prometheus_options = ridged, prometheus
+        self.people, self.user_variables = Listener(), {}
         self.cluster, self.registry = folder / "cluster", folder / "registry"
         self.ports = {name: free_port() for name in ("relay", "alertmanager", "prometheus")}
         self.base_url = data and data.serve()
@@ -66,17 +69,18 @@ class Plane:
         self.github = GitHub(folder, build / "stack/github.json", start or self.run_workflow,
                              {"ridge-relay": Relay.GITHUB, "workflow": RUN_TOKEN}, list_delay)
         self.config = self.rewrite(folder / "config", scale)
+        self.routes = self.rewrite(folder / "routes", routes_scale) if routes_scale else self.config
         self.relay = self.start_relay(*relay)
         self.alertmanager = self.start_alertmanager()
-        self.prometheus = self.start_prometheus() if users else None
+        self.prometheus = self.start_prometheus()
 
     def rewrite(self, out, scale):
         people = f"127.0.0.1:{self.people.server_port}"
         return rewritten(
-            out, scale, "${1}:8000=${1}${2}", f"alertmanager.monitoring.svc:9093=127.0.0.1:{self.ports['alertmanager']}",
-            f"ridge-relay.monitoring.svc:9099=127.0.0.1:{self.ports['relay']}", f"pager.monitoring.svc:8080={people}",
-            f"chat.monitoring.svc:8080={people}", f"/etc/alertmanager/secrets/relay-token={self.folder}/webhook",
-            targets=self.targets)
+            out, scale, "${1}:8000=${1}${2}", f"ridge-relay.monitoring.svc:9099=127.0.0.1:{self.ports['relay']}",
+            f"alertmanager.monitoring.svc:9093=127.0.0.1:{self.ports['alertmanager']}",
+            f"pager.monitoring.svc:8080={people}", f"chat.monitoring.svc:8080={people}",
+            f"/etc/alertmanager/secrets/relay-token={self.folder}/webhook", targets=self.targets)
 
     # ---- programs ----
 
@@ -89,15 +93,25 @@ class Plane:
         return server
 
     def start_relay(self, *options):
-        self.relay_options = options
         return Relay(self.folder, self.build, self.ports["relay"], self.github.url, *options)
 
-    def start_alertmanager(self, config=None):
-        return Alertmanager(self.folder, (config or self.config) / "alertmanager.yml", port=self.ports["alertmanager"])
+    def start_alertmanager(self):
+        return Alertmanager(self.folder, self.routes / "alertmanager.yml", port=self.ports["alertmanager"])
 
     def start_prometheus(self):
         return Prometheus("stack", self.folder, "prometheus", self.config / "prometheus.yml",
-                          "--query.lookback-delta=10s", port=self.ports["prometheus"])
+                          "--query.lookback-delta=10s", *self.prometheus_options, port=self.ports["prometheus"])
+
+    def renew(self, *relay):
+        """A relay and an Alertmanager that remember nothing, and a GitHub without runs."""
+        self.alertmanager.stop()
+        self.relay.stop()
+        shutil.rmtree(self.folder / "alertmanager")
+        (self.folder / "relay.journal").unlink()
+        self.github.clear()
+        self.people.told.clear()
+        self.relay = self.start_relay(*relay)
+        self.alertmanager = self.start_alertmanager()
 
     # ---- the workflow ----
 
@@ -105,13 +119,14 @@ class Plane:
         return {"STACK_CLUSTER": str(self.cluster), "STACK_REGISTRY": str(self.registry)}
 
     def variables(self, user):
-        """The repository's, and those of the user's environment. The limits of validation are the committed ones."""
+        """The repository's, and those of the user's environment; further ones are in user_variables. Without any, the
+        limits of validation are those that the workflow itself has."""
         digest = hashlib.sha256(self.data.base.read_bytes()).hexdigest()
         cloud = ("AWS_REGION", "AWS_READ_ROLE", "AWS_BUILD_ROLE", "AWS_DEPLOY_ROLE", "EKS_CLUSTER", "ECR_REPOSITORY")
         return {**{name: name.lower() for name in cloud}, "BASE_DATA_URL": self.base_url, "BASE_DATA_SHA256": digest,
                 "RETRAIN_CENTRES": CENTRES, "GATEWAY_URL": f"http://127.0.0.1:{self.servers[user].port}",
                 "PROMETHEUS_URL": self.prometheus.url, "VERIFY_SECONDS": "12", "VERIFY_INTERVAL": "1",
-                "VERIFY_WINDOW": "10"}
+                "VERIFY_WINDOW": "10", **self.user_variables.get(user, {})}
 
     def run_workflow(self, run):
         """The committed steps, by GitHub's own reader of workflows. nice: GitHub's runners are other machines."""
@@ -140,6 +155,10 @@ class Plane:
 
     def runs(self, user):
         return [run for run in list(self.github.runs) if run.inputs.get("user_id") == user]
+
+    def served(self, user):
+        """The version that is served, as the server has it."""
+        return json.loads(self.servers[user].artifact.read_text())["version"]
 
     def version(self, user):
         """The version that is served, as Prometheus has it."""

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -171,16 +170,8 @@ class Relay(Program):
         """Its page, as a dictionary from the series, labels and all, to the value."""
         with urllib.request.urlopen(self.url + "/metrics", timeout=20) as response:
             lines = response.read().decode().splitlines()
-        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
-
-    def post(self, path, body, token):
-        request = urllib.request.Request(self.url + path, body if isinstance(body, bytes) else json.dumps(body).encode(),
-                                         {"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
-        try:
-            with urllib.request.urlopen(request, timeout=20) as response:
-                return response.status
-        except urllib.error.HTTPError as error:
-            return error.code
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
 
 
 class Listener(http.server.ThreadingHTTPServer):
