@@ -196,7 +196,7 @@ workflows: build/actionlint build/zizmor ## check the workflows, and run their s
 	@python3 tests/stack/workflow/contract.py --self_test
 	@python3 tests/stack/workflow/contract.py
 	@$(MAKE) --no-print-directory workflows-test
-workflows-test: $(NODE_MODULES) all
+workflows-test: $(NODE_MODULES) all build/kustomize
 	@node --test tests/stack/workflow/runner_test.mjs
 	@python3 tests/stack/workflow/verify_test.py
 	@python3 tests/stack/workflow/deploy_test.py
@@ -367,7 +367,6 @@ cover: deps-test ## lines the tests execute, by room, and the functions they nev
 
 LOOP      := build/loop
 MODEL_OUT ?= $(LOOP)/prepared/champion.json
-export USER_ID IMAGE PREVIOUS
 
 .PHONY: retrain-request deploy-request kubeconfig champion feedback retrain-data retrain retrain-validate
 retrain-request deploy-request: ## fail unless what was asked for is sound, and for retraining was not asked for before

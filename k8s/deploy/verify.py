@@ -43,7 +43,8 @@ def setting(name, default=None):
 
 
 def url_of(name):
-    return setting(name).replace("{namespace}", "kubeflow-" + setting("USER_ID")).rstrip("/")
+    url = setting(name).rstrip("/")
+    return url.replace("{namespace}", "kubeflow-" + setting("USER_ID")) if "{namespace}" in url else url
 
 
 def ask(url, body=None, token=None, timeout=10):

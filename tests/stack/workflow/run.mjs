@@ -7,8 +7,8 @@
 // NAME is a file of .github/workflows of --root (this project), or a path. --inputs, --vars and --secrets are
 // JSON objects; the latter two may have `environments`, an object of further ones by environment. DIR, which
 // must not be there, gets everything: run.json (conclusion, jobs, steps, times; rewritten after each step),
-// artifacts, the jobs' workspaces. GITHUB_RUN_ID, GITHUB_REPOSITORY, GITHUB_API_URL, GITHUB_TOKEN and GITHUB_EVENT_NAME come from
-// the environment; STACK_CLUSTER and STACK_REGISTRY are passed on to the stand-ins, nothing else is.
+// artifacts, the jobs' workspaces. GITHUB_RUN_ID, GITHUB_REPOSITORY, GITHUB_API_URL, GITHUB_TOKEN,
+// GITHUB_EVENT_NAME and GITHUB_REF come from the environment; STACK_CLUSTER and STACK_REGISTRY are passed on to the stand-ins, nothing else is.
 //
 // Exit code: 0 the run succeeded, 1 it did not, 2 it could not be started. SIGTERM cancels the run.
 import { spawn } from "node:child_process";
@@ -68,8 +68,7 @@ function github(workflow) {
     run_number: "1",
     run_attempt: "1",
     sha: "0".repeat(40),
-    ref: "refs/heads/main",
-    ref_name: "main",
+    ref: process.env.GITHUB_REF ?? "refs/heads/main",
     actor: "stack",
     workflow: workflow.name?.value ?? workflow.file,
     event_name: process.env.GITHUB_EVENT_NAME ?? "workflow_dispatch",
