@@ -13,7 +13,7 @@
 enum { SOURCES_MAX = 4096 };
 
 const char *const feedback_drop_words[FEEDBACK_DROPS] = {
-    "damaged", "unreadable", "feature_range", "target_range", "duplicate", "old"};
+    "damaged", "unreadable", "feature_range", "target_range", "duplicate", "before_shift", "old"};
 
 /* What a field of a line is: a column of the row, or one of these. */
 enum { PLACE_TIME = -1, PLACE_ID = -2, PLACE_NONE = -3 };
@@ -386,13 +386,18 @@ void feedback_rows_arrange(struct feedback_rows *f, size_t recent)
     drop_duplicates(f);
     if (f->count > 0)
         qsort(f->rows, f->count, sizeof *f->rows, by_time);
-    size_t old = recent > 0 && f->count > recent ? f->count - recent : 0;
-    for (size_t i = 0; i < old; i++)
-        dropped_add(&f->sources[f->rows[i].source].dropped[DROP_OLD],
-                    "line %" PRIu64 ": %zu rows are more recent", f->rows[i].line, recent);
-    f->count -= old;
-    if (old > 0)
-        memmove(f->rows, f->rows + old, f->count * sizeof *f->rows);
+    if (recent > 0 && f->count > recent)
+        feedback_rows_drop_first(f, f->count - recent, DROP_OLD);
+}
+
+void feedback_rows_drop_first(struct feedback_rows *f, size_t count, enum feedback_drop why)
+{
+    for (size_t i = 0; i < count; i++)
+        dropped_add(&f->sources[f->rows[i].source].dropped[why],
+                    "line %" PRIu64 ": %zu rows follow", f->rows[i].line, f->count - i - 1);
+    f->count -= count;
+    if (count > 0)
+        memmove(f->rows, f->rows + count, f->count * sizeof *f->rows);
 }
 
 struct span feedback_request(struct span id)
