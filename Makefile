@@ -105,6 +105,7 @@ DEPS_RUN   := gcc make pkg-config libc6-dev libevent-dev libcjson-dev libmd-dev 
               liblapacke-dev zlib1g-dev libcurl4-openssl-dev
 DEPS_TEST  := $(DEPS_RUN) libcmocka-dev prometheus prometheus-alertmanager python3 curl locales
 DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck shellcheck libclang-rt-14-dev
+DEPS_STACK := $(DEPS_TEST) python3-yaml jq
 DEPS_UI    := $(DEPS_TEST) nodejs chromium
 DEPS_BENCH := $(DEPS_TEST) nginx-light wrk python3-sklearn python3-venv time
 
@@ -184,6 +185,19 @@ $(NODE_MODULES): tests/stack/package-lock.json
 	@command -v npm >/dev/null || { echo 'Please install Node.js 20 or newer with npm'; exit 1; }
 	npm ci --prefix tests/stack --ignore-scripts --no-audit --no-fund
 	@touch $@
+build/stack/github.json: tests/stack/cut_api.py $(NODE_MODULES)
+	python3 $< tests/stack/node_modules/@octokit/openapi/generated/api.github.com.deref.json $@
+
+# California's rows where data/ has them, else made-up ones.
+.PHONY: deps-stack stack stack-faults
+deps-stack:
+	$(call need,$(DEPS_STACK))
+stack: deps-stack ## the whole loop, twice at once: true values drift, and a better model comes into service
+	@$(MAKE) --no-print-directory all build/stack/github.json
+	python3 tests/stack/loop.py
+stack-faults: deps-stack ## the loop with whatever can go wrong in it; F=relay picks scenarios
+	@$(MAKE) --no-print-directory all build/stack/github.json
+	python3 tests/stack/faults.py $(F)
 
 # ACTIONLINT and ZIZMOR are kept in build/. Cold, the two take about half a minute.
 ACTIONLINT_MODULE := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
