@@ -23,7 +23,7 @@ LINK_cover    := --coverage
 LINK_fuzz     := -fsanitize=fuzzer,address,undefined
 
 PACKAGES_serve := libevent_core libcjson libmd zlib
-PACKAGES_model := libcjson libmd openblas lapacke
+PACKAGES_model := libcjson libmd zlib openblas lapacke
 PKG_CONFIG     ?= pkg-config
 LIBS_serve := $(shell $(PKG_CONFIG) --libs $(PACKAGES_serve) 2>/dev/null) -lm -pthread
 LIBS_model := $(shell $(PKG_CONFIG) --libs $(PACKAGES_model) 2>/dev/null) -lm -pthread
@@ -176,6 +176,15 @@ stack-watch: deps-test ## a model drifts, is retrained on its journal and swappe
 	@[ -f data/holdout.csv ] || $(MAKE) --no-print-directory data || true
 	python3 tests/stack/watch.py --prometheus prometheus $(PROMETHEUS3)
 
+# GitHub's API description, the server that mocks it, and GitHub's own reader of workflows; Node.js 20 or newer.
+NODE_MODULES := tests/stack/node_modules/.package-lock.json
+.PHONY: node-modules
+node-modules: $(NODE_MODULES)
+$(NODE_MODULES): tests/stack/package-lock.json
+	@command -v npm >/dev/null || { echo 'Please install Node.js 20 or newer with npm'; exit 1; }
+	npm ci --prefix tests/stack --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 # Prometheus 3.14.0, without its pages. Needs Go 1.25 or newer, gigabytes and many minutes; go install would
 # refuse the module's exclusions.
 PROMETHEUS3_MODULE := github.com/prometheus/prometheus@v0.314.0
@@ -324,6 +333,42 @@ cover: deps-test ## lines the tests execute, by room, and the functions they nev
 	@[ ! -d build/cover ] || find build/cover -name '*.gcda' -delete
 	@$(MAKE) --no-print-directory VARIANT=cover run-tests
 	@sh tests/cover.sh
+
+# ---- the loop ----
+# What the steps of .github/workflows call. A request's values come in through the environment and are never
+# part of a recipe. Files go from one job to the next in build/loop/prepared and build/loop/retrained.
+
+LOOP      := build/loop
+MODEL_OUT ?= $(LOOP)/prepared/champion.json
+export USER_ID IMAGE PREVIOUS
+
+.PHONY: retrain-request deploy-request kubeconfig champion feedback retrain-data retrain retrain-validate
+retrain-request deploy-request: ## fail unless what was asked for is sound, and for retraining was not asked for before
+	@sh k8s/deploy/request.sh $(@:-request=)
+kubeconfig:
+	@aws eks update-kubeconfig --name "$$EKS_CLUSTER"
+champion: ## the artifact that serves USER_ID, out of its image, to MODEL_OUT
+	@sh k8s/deploy/champion.sh $(MODEL_OUT)
+feedback: ## USER_ID's true values, from GATEWAY_URL with FEEDBACK_TOKEN
+	@sh k8s/deploy/feedback.sh $(LOOP)/feedback.csv
+retrain-data: $(P)/ridge ## training, selection and validation rows from the base data and the true values
+	@sh k8s/deploy/retrain.sh prepare
+retrain: $(P)/ridge ## train the candidates and pick one
+	@sh k8s/deploy/retrain.sh retrain
+retrain-validate: $(P)/ridge ## fail unless it is good (MAX_MAE, MIN_R2) and better than the one in service
+	@sh k8s/deploy/retrain.sh validate
+
+.PHONY: image-push image-sign image-verify deploy verify-deployment promote rollback notify
+image-push image-sign image-verify: ## build, SBOM, provenance; sign; check the signature
+	@sh k8s/deploy/image.sh $(@:image-%=%)
+deploy: ## IMAGE (by digest) into service for USER_ID
+	@sh k8s/deploy/deploy.sh deploy
+verify-deployment: $(P)/ridge ## fail unless IMAGE serves as it should
+	@sh k8s/deploy/deploy.sh verify
+promote rollback: $(P)/ridge ## all requests to IMAGE; or PREVIOUS back into service, and the proof of it
+	@sh k8s/deploy/deploy.sh $@
+notify:
+	@sh k8s/deploy/notify.sh
 
 # ---- the container image ----
 
