@@ -108,6 +108,8 @@ class Deploy(unittest.TestCase):
 
         server = serving(prometheus)
         url = server.__enter__()
+        (self.dir / "cluster/monitoring").mkdir(exist_ok=True)
+        (self.dir / "cluster/monitoring/prometheus_port").write_text(url.rsplit(":", 1)[1])
         self.addCleanup(server.__exit__, None, None, None)
         workflow = "cd-deploy.yaml"
         if retrained:
@@ -151,6 +153,12 @@ class Deploy(unittest.TestCase):
         self.serve(self.first)
         self.assertEqual(self.run_workflow(retrained=self.second), "success", self.log)
         self.assertEqual(self.served(), sha256_of(self.second))
+
+    def test_prometheus_is_found_through_the_cluster_where_no_address_is_given(self):
+        self.seed(self.first)
+        self.serve(self.first)
+        self.assertEqual(self.run_workflow(retrained=self.second, PROMETHEUS_URL=""), "success", self.log)
+        self.assertIn("latency p95", self.log)
 
     def test_a_breach_ends_with_the_old_digest_served_and_the_run_failed(self):
         before = self.seed(self.first)

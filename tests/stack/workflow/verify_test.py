@@ -54,7 +54,8 @@ WRONG = [RIGHT[0] * (1 + 2 ** -52), *RIGHT[1:]]  # by the last bit of one
 
 
 class Verify(unittest.TestCase):
-    def verify(self, *arguments, predictions=lambda n: RIGHT, ratio="0", latency="0.001", status=200, **settings):
+    def verify(self, *arguments, predictions=lambda n: RIGHT, ratio="0", latency="0.001", status=200, silent_after=10**9,
+               **settings):
         """Exit code and output; ratio and latency are what Prometheus says, None nothing."""
         self.asked, self.queries, self.tokens = 0, [], set()
 
@@ -68,7 +69,7 @@ class Verify(unittest.TestCase):
             query = urllib.parse.parse_qs(urllib.parse.urlsplit(path).query)["query"][0]
             self.queries.append(query)
             self.tokens.add(headers.get("Authorization"))
-            value = latency if "histogram_quantile" in query else ratio
+            value = None if self.asked > silent_after else latency if "histogram_quantile" in query else ratio
             return 200, {"data": {"result": [] if value is None else [{"value": [0, value]}]}}
 
         with serving(gateway) as g, serving(prometheus) as p:
@@ -120,6 +121,10 @@ class Verify(unittest.TestCase):
         code, out = self.verify(ratio=None, latency=None)
         self.assertEqual(code, 1)
         self.assertIn("Prometheus has no figure for version 1", out)
+
+    def test_a_version_that_prometheus_loses_is_a_breach(self):
+        lost = {"silent_after": 8, "VERIFY_SECONDS": "4"}
+        self.assertIn("Prometheus has no figure", self.verify(**lost, VERIFY_WINDOW="0")[1])
 
     def test_a_prometheus_that_is_not_there_is_a_breach(self):
         self.assertEqual(self.verify(PROMETHEUS_URL="http://127.0.0.1:1")[0], 1)
