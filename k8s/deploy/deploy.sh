@@ -25,7 +25,7 @@ apply() {
         [ "$DEPLOYMENT_MODE" = Standard ] || echo "components: [../../../k8s/knative]"
         [ "$DEPLOYMENT_MODE" = Standard ] || [ "$2" = 100 ] || printf '%s\n' 'patches:' \
             '  - target: {kind: InferenceService}' \
-            "    patch: '[{op: add, path: /spec/predictor/canaryTrafficPercent, value: $2}]'"
+            "    patch: '[{\"op\": \"add\", \"path\": \"/spec/predictor/canaryTrafficPercent\", \"value\": $2}]'"
     } >"$folder/kustomization.yaml"
     kubectl apply --server-side --force-conflicts --field-manager ridged-deploy \
         --selector app.kubernetes.io/name=ridged --kustomize "$folder"
