@@ -18,7 +18,7 @@
 enum {
     SAMPLE_NUMBERS = 1 << 22, /* 32 MB */
     ROWS_PER_CENTRE = 4,      /* in the sample, if the data has them */
-    TUNED_ROWS_MIN = 1000,
+    TUNED_ROWS_MIN = 500,
     JUDGED_MAX = 8192,
     KERNEL_ROWS_MIN = 60,
     PATH_POINTS = 13,     /* of the kernel's penalty, around the tuned one */
