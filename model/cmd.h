@@ -47,7 +47,7 @@ struct cmd_options {
     const char *name, *version, *unit, *date, *features, *penalty, *prior;
     double max_mae, min_r2, interval, centres, confidence;
     double selection, validation, recent_rows, min_rows, margin, target_margin;
-    bool json, residuals;
+    bool json, residuals, keep_before_shift;
     struct cmd_list drop, subtract, feedback;
 };
 
