@@ -150,6 +150,30 @@ class Alertmanager(Program):
         urllib.request.urlopen(request, timeout=20).close()
 
 
+class Relay(Program):
+    """ridge-relay, always on the port it is given, with the committed users. Its files are in folder; started again
+    it goes on with its journal."""
+    WEBHOOK, OVERRIDE, GITHUB = "webhook-secret", "override-secret", "github-secret"
+
+    def __init__(self, folder, build, port, github_url, *options):
+        self.url = f"http://127.0.0.1:{port}"
+        for name in ("WEBHOOK", "OVERRIDE", "GITHUB"):
+            (folder / name.lower()).write_text(getattr(Relay, name))
+        super().__init__("relay", folder, build / "ridge-relay", "--host=127.0.0.1", f"--http_port={port}",
+                         f"--journal={folder}/relay.journal", f"--users_file={ROOT}/k8s/users",
+                         f"--webhook_token_file={folder}/webhook", f"--override_token_file={folder}/override",
+                         f"--github_token_file={folder}/github", f"--github_api_url={github_url}",
+                         "--github_repository=octo-org/octo-repo", *options)
+        self.wait_for(r'"event":"ready"')
+
+    def metrics(self):
+        """Its page, as a dictionary from the series, labels and all, to the value."""
+        with urllib.request.urlopen(self.url + "/metrics", timeout=20) as response:
+            lines = response.read().decode().splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+
 class Listener(http.server.ThreadingHTTPServer):
     """Takes down what it is told by POST, as pairs of path and JSON, and says thank you."""
 
