@@ -123,6 +123,11 @@ class Prometheus(Program):
     def firing(self, name, user):
         return [m for m, _ in self.series(f'ALERTS{{alertname="{name}",alertstate="firing",user_id="{user}"}}')]
 
+    def evaluated(self, name, user):
+        """The states of that alert as the rules have them now, whatever is stored of them."""
+        return {a["state"] for a in self.get("alerts")["alerts"]
+                if a["labels"]["alertname"] == name and a["labels"].get("user_id") == user}
+
     def complaints(self):
         """What it warned of, but for being told to end."""
         return [line for line in self.text().splitlines()

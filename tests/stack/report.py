@@ -1,6 +1,6 @@
 """What a run of tests/stack says: a line per event with its second, a line per check, and the counts at its end.
 
-A check that fails does not stop the run; an exception does, and counts as failed by the exit code.
+A check that fails does not stop the run; an exception does, and is one more.
 """
 import os
 import pathlib
@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -60,6 +61,9 @@ def run(name, deadline_s, body, stop):
     try:
         body(folder)
         good = all(results)
+    except Exception as error:
+        traceback.print_exc()
+        check(f"no {type(error).__name__}", False)
     finally:
         signal.alarm(0)
         stop()
