@@ -185,6 +185,19 @@ $(NODE_MODULES): tests/stack/package-lock.json
 	npm ci --prefix tests/stack --ignore-scripts --no-audit --no-fund
 	@touch $@
 
+# The committed doors of tenants before a real Prometheus: one tenant sees nothing of another's. The proxy is of
+# the version that the manifests name, through the Go module proxy; PROMETHEUS3 as above.
+PROM_LABEL_PROXY := $(shell sed -n 's/.*image: .*prom-label-proxy:\(v[0-9.]*\)$$/\1/p;' k8s/monitoring/tenants/tenant-proxy.yaml | sort -u)
+.PHONY: isolation
+isolation: deps-test build/prom-label-proxy-$(PROM_LABEL_PROXY) ## show that a tenant sees nothing of another's behind k8s/monitoring's doors
+	$(call need,nginx-light python3-yaml)
+	@$(MAKE) --no-print-directory all
+	python3 tests/stack/isolation.py --proxy build/prom-label-proxy-$(PROM_LABEL_PROXY) --prometheus prometheus $(PROMETHEUS3)
+build/prom-label-proxy-%:
+	@mkdir -p build
+	GOBIN=$(abspath build)/.go go install github.com/prometheus-community/prom-label-proxy@$*
+	mv build/.go/prom-label-proxy $@
+
 # Prometheus 3.14.0, without its pages. Needs Go 1.25 or newer, gigabytes and many minutes; go install would
 # refuse the module's exclusions.
 PROMETHEUS3_MODULE := github.com/prometheus/prometheus@v0.314.0
