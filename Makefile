@@ -206,7 +206,7 @@ prometheus3: build/prometheus3 ## build a newer Prometheus through the Go module
 build/prometheus3:
 	@mkdir -p build
 	cd "$$(go mod download -json $(PROMETHEUS3_MODULE) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')" && \
-	    go build -ldflags '-X github.com/prometheus/common/version.Version=3.14.0' -o $(abspath $@) ./cmd/prometheus
+	    GOWORK=off go build -ldflags '-X github.com/prometheus/common/version.Version=3.14.0' -o $(abspath $@) ./cmd/prometheus
 
 .PHONY: ui-test
 ui-test: deps-ui ## look at /ui in headless Chromium, pictures into build/ui; F=panels picks cases
@@ -217,8 +217,9 @@ ui-test: deps-ui ## look at /ui in headless Chromium, pictures into build/ui; F=
 
 KUSTOMIZE_MODULE := sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
 .PHONY: overlays k8s-render k8s-check truth-table
-overlays: ## write k8s/overlays from k8s/users
+overlays: ## write k8s/overlays and k8s/monitoring/tenants from k8s/users
 	sh k8s/overlays.sh
+	sh k8s/monitoring.sh
 build/kustomize: # needs Go 1.24 or newer
 	@mkdir -p build
 	GOBIN=$(abspath build) go install $(KUSTOMIZE_MODULE)
