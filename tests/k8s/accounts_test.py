@@ -42,12 +42,14 @@ def committed():
 class World:
     """A Grafana and a Kubernetes as they are before the first run, and the program's runs."""
 
-    def __init__(self, folder, users=USERS, **grafana):
+    def __init__(self, folder, users=USERS, kubernetes=None, **grafana):
         self.users, self.folder = users, pathlib.Path(tempfile.mkdtemp(dir=folder))
         self.grafana = grafana_mock.Grafana(ADMIN_PASSWORD, **grafana)
-        self.kubernetes = grafana_mock.Kubernetes(TOKEN, *committed())
+        self.kubernetes = kubernetes or grafana_mock.Kubernetes(TOKEN, *committed())
         self.said = ""
-        (self.folder / "token").write_text(TOKEN + "\n")
+        (self.folder / "token").write_text(self.kubernetes.token + "\n")
+        if kubernetes:
+            (self.folder / "ca.crt").write_text(kubernetes.authority)
         (self.folder / "admin-password").write_text(ADMIN_PASSWORD + "\n")
         (self.folder / "users").write_text("\n".join(users) + "\n")
 
@@ -234,6 +236,26 @@ def failures(folder):
     rights = [(r["apiGroups"], r["resources"], sorted(r["verbs"]), r["resourceNames"]) for r in role["rules"]]
     check("its rights are to read and fill sixteen Secrets", rights ==
           [([""], ["secrets"], ["get", "patch"], ["grafana-" + u for u in USERS])], rights)
+
+
+class Cluster:
+    """A real API server to which k8s/monitoring has been applied. token: of the ServiceAccount grafana-accounts;
+    authority: the certificate, as text; password(user): what is in the Secret."""
+
+    def __init__(self, url, token, authority, password):
+        self.url, self.token, self.authority, self.password = url, token, authority, password
+
+
+def in_a_cluster(folder, cluster):
+    """For cluster_check.py: the same against its API server, whose RBAC decides. Returns what is wrong."""
+    world = World(folder, kubernetes=cluster)
+    runs = [world.run() for _ in range(2)]
+    wrong = [said for code, said in runs if code] + list(world.wrong())
+    if not wrong and runs[1][1].count("\n") != 1:
+        wrong.append(f"the second run changed something: {runs[1][1]}")
+    world.grafana.shutdown()
+    world.grafana.server_close()
+    return wrong
 
 
 # ---- Grafana's client ----
