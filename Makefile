@@ -233,6 +233,14 @@ build/prom-label-proxy-%:
 	GOBIN=$(abspath build)/.go go install github.com/prometheus-community/prom-label-proxy@$*
 	mv build/.go/prom-label-proxy $@
 
+# Grafana's own client, which knows its API, comes through the Go module proxy (or is a folder: GRAFANA_CLIENT).
+GRAFANA_CLIENT_MODULE := github.com/grafana/grafana-openapi-client-go@v0.0.0-20260330113218-ee77c4f6f90e
+GRAFANA_CLIENT ?= $(shell cd / && go mod download -json $(GRAFANA_CLIENT_MODULE) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+.PHONY: grafana-accounts-test
+grafana-accounts-test: ## run the job that makes Grafana's accounts, from nothing, again, and killed anywhere
+	$(call need,python3 python3-yaml)
+	python3 -B tests/k8s/accounts_test.py $(GRAFANA_CLIENT)
+
 # Prometheus 3.14.0, without its pages. Needs Go 1.25 or newer, gigabytes and many minutes; go install would
 # refuse the module's exclusions.
 PROMETHEUS3_MODULE := github.com/prometheus/prometheus@v0.314.0

@@ -51,11 +51,15 @@ def skip(reason):
     sys.exit(1 if os.environ.get("CI") == "true" and not listed else 0)
 
 
+def late(*_):
+    raise TimeoutError("not done within its time")
+
+
 def run(name, deadline_s, body, stop):
     """body(folder) in a new folder, which stays when something is wrong; stop() ends what was started. Returns the
     exit code."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix=name + "-"))
-    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"{name}: not done within its time"))
+    signal.signal(signal.SIGALRM, late)
     signal.alarm(deadline_s)
     good = False
     try:
