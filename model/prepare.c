@@ -38,17 +38,11 @@ static int compare_numbers(double a, double b)
     return (a > b) - (a < b);
 }
 
-static int compare_spans(struct span a, struct span b)
-{
-    int order = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
-    return order != 0 ? order : compare_numbers((double)a.n, (double)b.n);
-}
-
 /* Rows of one request beside each other, its latest first. */
 static int by_request(const void *x, const void *y)
 {
     const struct placed *a = x, *b = y;
-    int order = compare_spans(a->request, b->request);
+    int order = span_compare(a->request, b->request);
     return order != 0 ? order : compare_numbers(b->row.time, a->row.time);
 }
 
@@ -58,7 +52,7 @@ static int by_latest(const void *x, const void *y)
     int order = compare_numbers(a->latest, b->latest);
     if (order == 0)
         order = compare_numbers(a->row.time, b->row.time);
-    return order != 0 ? order : compare_spans(a->row.id, b->row.id);
+    return order != 0 ? order : span_compare(a->row.id, b->row.id);
 }
 
 /* The border nearest to `at` that parts no rows which belong together. */
@@ -82,7 +76,7 @@ bool prepare_cut(struct feedback_row *rows, size_t count, double selection, doub
         placed[i] = (struct placed){rows[i], feedback_request(rows[i].id), rows[i].time};
     qsort(placed, count, sizeof *placed, by_request);
     for (size_t i = 1; i < count; i++)
-        if (compare_spans(placed[i].request, placed[i - 1].request) == 0)
+        if (span_compare(placed[i].request, placed[i - 1].request) == 0)
             placed[i].latest = placed[i - 1].latest;
     qsort(placed, count, sizeof *placed, by_latest);
     double n = (double)count;

@@ -170,7 +170,7 @@ class Loop:
                 go()
             except Exception as error:
                 self.check(f"{error!r}", False)
-        thread = threading.Thread(target=body)
+        thread = threading.Thread(target=body, daemon=True)
         thread.start()
         return thread
 
@@ -208,14 +208,8 @@ def check_quiet(plane, loops, rows):
     plane.relay = plane.start_relay("--cooldown=0", "--poll_interval=1")
     say(f"the relay is started again, without a cooldown; {QUIET_S:.0f} s, three group intervals, are watched")
     before = len(plane.github.requests)
-    threads = [threading.Thread(target=loop.replay.rows, args=(loop.take(rows), loop.shift, rows / QUIET_S))
-               for loop in loops]
-    for thread in threads:
-        thread.start()
-    end = time.monotonic() + QUIET_S
-    while time.monotonic() < end:
-        time.sleep(0.5)
-    for thread in threads:
+    for thread in [loop.start(lambda loop=loop: loop.replay.rows(loop.take(rows), loop.shift, rows / QUIET_S))
+                   for loop in loops]:
         thread.join()
     check("no second dispatch follows", len(plane.github.of("dispatch")) == len(loops))
     check("nor any other request to GitHub", len(plane.github.requests) == before)
