@@ -220,6 +220,27 @@ build/actionlint:
 build/zizmor:
 	@python3 -m venv $@ && $@/bin/pip install -q $(ZIZMOR) || { rm -rf $@; exit 1; }
 
+# The committed doors of tenants before a real Prometheus: one tenant sees nothing of another's. The proxy is of
+# the version that the manifests name, through the Go module proxy; PROMETHEUS3 as above.
+PROM_LABEL_PROXY := $(shell sed -n 's/.*image: .*prom-label-proxy:\(v[0-9.]*\)$$/\1/p;' k8s/monitoring/tenants/tenant-proxy.yaml | sort -u)
+.PHONY: isolation
+isolation: deps-test build/prom-label-proxy-$(PROM_LABEL_PROXY) ## show that a tenant sees nothing of another's behind k8s/monitoring's doors
+	$(call need,nginx-light python3-yaml)
+	@$(MAKE) --no-print-directory all
+	python3 tests/stack/isolation.py --proxy build/prom-label-proxy-$(PROM_LABEL_PROXY) --prometheus prometheus $(PROMETHEUS3)
+build/prom-label-proxy-%:
+	@mkdir -p build
+	GOBIN=$(abspath build)/.go go install github.com/prometheus-community/prom-label-proxy@$*
+	mv build/.go/prom-label-proxy $@
+
+# Grafana's own client, which knows its API, comes through the Go module proxy (or is a folder: GRAFANA_CLIENT).
+GRAFANA_CLIENT_MODULE := github.com/grafana/grafana-openapi-client-go@v0.0.0-20260330113218-ee77c4f6f90e
+GRAFANA_CLIENT ?= $(shell cd / && go mod download -json $(GRAFANA_CLIENT_MODULE) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+.PHONY: grafana-accounts-test
+grafana-accounts-test: ## run the job that makes Grafana's accounts, from nothing, again, and killed anywhere
+	$(call need,python3 python3-yaml)
+	python3 -B tests/k8s/accounts_test.py $(GRAFANA_CLIENT)
+
 # Prometheus 3.14.0, without its pages. Needs Go 1.25 or newer, gigabytes and many minutes; go install would
 # refuse the module's exclusions.
 PROMETHEUS3_MODULE := github.com/prometheus/prometheus@v0.314.0
@@ -228,7 +249,7 @@ prometheus3: build/prometheus3 ## build a newer Prometheus through the Go module
 build/prometheus3:
 	@mkdir -p build
 	cd "$$(go mod download -json $(PROMETHEUS3_MODULE) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')" && \
-	    go build -ldflags '-X github.com/prometheus/common/version.Version=3.14.0' -o $(abspath $@) ./cmd/prometheus
+	    GOWORK=off go build -ldflags '-X github.com/prometheus/common/version.Version=3.14.0' -o $(abspath $@) ./cmd/prometheus
 
 .PHONY: model-test
 model-test: all ## train on California housing (make data), validate, serve, predict
@@ -243,8 +264,9 @@ ui-test: deps-ui ## look at /ui in headless Chromium, pictures into build/ui; F=
 
 KUSTOMIZE_MODULE := sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
 .PHONY: overlays k8s-render k8s-check truth-table
-overlays: ## write k8s/overlays from k8s/users
+overlays: ## write k8s/overlays and k8s/monitoring/tenants from k8s/users
 	sh k8s/overlays.sh
+	sh k8s/monitoring.sh
 build/kustomize: # needs Go 1.24 or newer
 	@mkdir -p build
 	GOBIN=$(abspath build) go install $(KUSTOMIZE_MODULE)

@@ -53,6 +53,7 @@ buildah)
         "$@" --tag "$name" .
     rm -f "$archive"
     in_store push --quiet "$name" "oci-archive:$archive:$name"
+    in_store rmi "$name" >/dev/null # the archive has it; the base stays
     ;;
 *)
     echo "image: expected docker or buildah, got $engine" >&2

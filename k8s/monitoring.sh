@@ -1,6 +1,6 @@
 #!/bin/sh
 # Writes what k8s/monitoring has once per user of k8s/users into k8s/monitoring/tenants, or the folder that is
-# named. `make monitoring-check` fails if what is committed is not what this writes.
+# named. `make lint` fails if what is committed is not what this writes.
 #
 #   k8s/monitoring.sh [FOLDER]
 #

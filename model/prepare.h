@@ -6,7 +6,8 @@
  *          time, stay together, on the side of their latest; a border moves to the nearest place where that
  *          is so. What came before the champion's errors took another level (shift.h) would teach the new
  *          model what no longer holds, and is dropped, if enough is left; that looks at the champion's errors
- *          on all rows, at no other model's. The same input gives the same bytes, in whatever order the journals are named.
+ *          on all rows, at no other model's. The same input gives the same bytes, in whatever order the
+ *          journals are named.
  * Format:  FOLDER/base.csv, feedback.csv, selection.csv, validation.csv: the champion's features in its
  *          order, and its target. Each is replaced whole.
  * Does not: keep time or id in the files, shuffle, balance or impute.

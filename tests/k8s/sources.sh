@@ -1,5 +1,5 @@
 #!/bin/sh
-# What needs no tool and no network: the overlays are what k8s/overlays.sh writes, whatever names the users names
+# What needs no tool and no network: what is generated is what its script writes, whatever names the users names
 # those of k8s/users, and the manifests name this version's image.
 #
 #   sources.sh VERSION
@@ -16,6 +16,9 @@ fail() {
 
 sh k8s/overlays.sh "$made/overlays"
 diff -r "$made/overlays" k8s/overlays || fail "k8s/overlays: not what k8s/overlays.sh writes from k8s/users"
+
+sh k8s/monitoring.sh "$made/tenants"
+diff -r "$made/tenants" k8s/monitoring/tenants || fail "k8s/monitoring/tenants: not what k8s/monitoring.sh writes from k8s/users"
 
 sed 's/^/kubeflow-/' k8s/users >"$made/expected"
 sed -n 's/^ *- \(kubeflow-[a-z0-9]*\)$/\1/p' k8s/monitoring/prometheus.yml >"$made/scraped"

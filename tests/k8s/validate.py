@@ -341,7 +341,7 @@ def main():
             errors += [f"{variant}/{user}: {error}" for error in found]
         if not errors:
             errors += ["unnoticed"] * make_mistakes(variant, read(f"{rendered}/{variant}/user01.yaml"), crds)
-    for path in glob.glob(f"{rendered}/monitoring.yaml") + sorted(glob.glob("k8s/training/*.yaml")):
+    for path in [f"{rendered}/monitoring.yaml", *sorted(glob.glob("k8s/training/*.yaml"))]:
         errors += [f"{path}: {error}" for m in read(path) for error in check_object(m, crds)]
     print("\n".join(errors) or f"{len(MISTAKES)} x {len(users)} overlays are valid, so are monitoring and training")
     sys.exit(1 if errors else 0)
