@@ -211,7 +211,7 @@ workflows: build/actionlint build/zizmor ## check the workflows, and run their s
 	@python3 tests/stack/workflow/contract.py
 	@$(MAKE) --no-print-directory workflows-test
 workflows-test: $(NODE_MODULES) all build/kustomize
-	@node --test tests/stack/workflow/runner_test.mjs
+	@node --test --test-reporter=spec tests/stack/workflow/runner_test.mjs
 	@python3 tests/stack/workflow/verify_test.py
 	@python3 tests/stack/workflow/deploy_test.py
 build/actionlint:
