@@ -57,7 +57,7 @@ def expressions(other):
         "up offset 1s", f"up{{{there}}} @ end()", 'label_join(up, "x", "-", "namespace", "pod")',
         'label_replace(up, "namespace", "kubeflow-user01", "namespace", ".*")',
         "sort_desc(model_prediction_total)", "predict_linear(model_prediction_total[10s], 3600)",
-        "histogram_quantile(0.9, sum by (le) (rate(model_prediction_latency_bucket[10s])))",
+        "histogram_quantile(0.9, sum by (le, namespace) (rate(model_prediction_latency_bucket[10s])))",
         "clamp_max(up, 0)", "up == up", "up @ start() offset -1s", "up\nor up\n", f"up{{{there}}} # comment",
         'up # {namespace="kubeflow-user01"}',
     ]
