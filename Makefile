@@ -181,6 +181,15 @@ stack-watch: deps-test ## a model drifts, is retrained on its journal and swappe
 	@[ -f data/holdout.csv ] || $(MAKE) --no-print-directory data || true
 	python3 tests/stack/watch.py --prometheus prometheus $(PROMETHEUS3)
 
+# GitHub's API description, the server that mocks it, and GitHub's own reader of workflows; Node.js 20 or newer.
+NODE_MODULES := tests/stack/node_modules/.package-lock.json
+.PHONY: node-modules
+node-modules: $(NODE_MODULES)
+$(NODE_MODULES): tests/stack/package-lock.json
+	@command -v npm >/dev/null || { echo 'Please install Node.js 20 or newer with npm'; exit 1; }
+	npm ci --prefix tests/stack --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 # Prometheus 3.14.0, without its pages. Needs Go 1.25 or newer, gigabytes and many minutes; go install would
 # refuse the module's exclusions.
 PROMETHEUS3_MODULE := github.com/prometheus/prometheus@v0.314.0

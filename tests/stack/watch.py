@@ -15,214 +15,38 @@ Prints what happens when, then `N passed, N failed`. Needs data/ (make data) and
 trained once if the bundled one is none. All ports are free ones on 127.0.0.1.
 """
 import argparse
-import csv
-import http.client
-import http.server
 import json
 import os
 import pathlib
 import random
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.parse
-import urllib.request
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+from clients import TARGET, Replay, Traffic, read_rows
+from programs import MODEL, Listener, Program, Prometheus, Ridged, rewritten
+from report import HERE, ROOT, check, run, say, skip, wait
+
 NO_DATA = "the California housing table is not beside the project"  # as tests/skips has it
-MODEL, TARGET = "california-housing", "MedHouseVal"
-SCALE, DEADLINE_S, PATIENCE_S = 30, 420, 90
+SCALE, DEADLINE_S = 30, 420
 WINDOW, MIN_SAMPLES, SHIFT = 600, 200, 0.6
 SHIFTED, SIGMA = "MedInc", 1.9
 
-began = time.monotonic()
-results = []
 
-
-def say(text):
-    print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
-
-
-def check(text, good, found=""):
-    results.append(bool(good))
-    say(f"{'ok    ' if good else 'FAILED'} {text}{f' ({found})' if found != '' else ''}")
-
-
-def wait(text, ask, patience=PATIENCE_S):
-    """Polls until ask() is true, and checks that it became so; what it was last is shown."""
-    end, found = time.monotonic() + patience, ask()
-    while not found and time.monotonic() < end:
-        time.sleep(0.25)
-        found = ask()
-    check(text, found, found if found is not True else "")
-    return found
-
-
-# ---- programs ----
-
-class Program:
-    """A child process whose output goes to a file."""
-    running = []
-
-    def __init__(self, name, folder, *words):
-        self.log = folder / f"{name}.log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen([str(w) for w in words], stdout=log, stderr=log)
-        Program.running.append(self)
-
-    def text(self):
-        return self.log.read_text(errors="replace")
-
-    def wait_for(self, pattern, patience=30):
-        end = time.monotonic() + patience
-        while time.monotonic() < end:
-            found = re.search(pattern, self.text())
-            if found:
-                return found
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.05)
-        raise RuntimeError(f"{self.log.name}: expected {pattern} in:\n{self.text()}")
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.terminate()
-        try:
-            return self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Ridged(Program):
-    def __init__(self, user, folder, build, model, *options):
-        self.user = user
-        self.journal = folder / f"journal-{user}"
-        self.journal.mkdir()
-        self.artifact = folder / f"model-{user}" / "model.json"
-        self.artifact.parent.mkdir()
-        shutil.copy(model, self.artifact)
-        self.token = "secret-of-" + user
-        token_file = folder / f"token-{user}"
-        token_file.write_text(self.token)
-        super().__init__(user, folder, build / "ridged", f"--model_dir={self.artifact.parent}", "--host=127.0.0.1",
-                         "--http_port=0", "--metrics_port=0", "--workers=1", "--drain_delay=0", "--watch_interval=1",
-                         f"--user_id={user}", f"--namespace=kubeflow-{user}", f"--feedback_dir={self.journal}",
-                         f"--feedback_token_file={token_file}", *options)
-        ready = self.wait_for(r'"event":"ready".*"http_port":(\d+),"metrics_port":(\d+)')
-        self.port, self.metrics_port = int(ready[1]), int(ready[2])
-
-    def target(self):
-        meta = "__meta_kubernetes_"
-        return {"targets": [f"127.0.0.1:{self.metrics_port}"],
-                "labels": {meta + "namespace": f"kubeflow-{self.user}", meta + "pod_name": f"pod-{self.user}",
-                           meta + "pod_container_name": "kserve-container", meta + "pod_phase": "Running",
-                           meta + "pod_label_serving_kserve_io_inferenceservice": MODEL}}
-
-
-class Client:
-    """One kept connection to a ridged."""
-
-    def __init__(self, ridged):
-        self.ridged = ridged
-        self.http = http.client.HTTPConnection("127.0.0.1", ridged.port, timeout=30)
-
-    def ask(self, method, verb, body=None, request_id=None):
-        headers = {"Authorization": f"Bearer {self.ridged.token}"}
-        if request_id:
-            headers["x-request-id"] = request_id
-        self.http.request(method, f"/v1/models/{MODEL}:{verb}", None if body is None else json.dumps(body), headers)
-        response = self.http.getresponse()
-        return response.status, response.read().decode()
-
-    def post(self, verb, body, request_id=None):
-        status, text = self.ask("POST", verb, body, request_id)
-        if status != 200:
-            raise RuntimeError(f":{verb}: {status} {text}")
-        return json.loads(text)
-
-
-class Prometheus(Program):
-    def __init__(self, name, folder, program, config, *options):
-        self.name = name
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        super().__init__(f"prometheus-{name}", folder, program, f"--config.file={config}",
-                         f"--storage.tsdb.path={folder}/data-{name}", f"--web.listen-address=127.0.0.1:{port}",
-                         *options)
-        self.wait_for(r"Server is ready to receive web requests", 60)
-
-    def get(self, path, **parameters):
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=20) as r:
-            return json.load(r)["data"]
-
-    def series(self, query):
-        return [(s["metric"], float(s["value"][1])) for s in self.get("query", query=query)["result"]]
-
-    def value(self, query):
-        found = self.series(query)
-        return found[0][1] if len(found) == 1 else None
-
-    def firing(self, name, user):
-        return [m for m, _ in self.series(f'ALERTS{{alertname="{name}",alertstate="firing",user_id="{user}"}}')]
-
-    def complaints(self):
-        """What it warned of, but for being told to end."""
-        return [line for line in self.text().splitlines()
-                if re.search(r"level=(warn|error)", line, re.I) and "exiting gracefully" not in line]
-
-
-class Alertmanager(http.server.ThreadingHTTPServer):
+class Alertmanager(Listener):
     """Takes down what it is told, and says thank you."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Alertmanager.Handler)
-        self.told = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.server.told += json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *args):
-            pass
 
     def alert(self, **labels):
         """The last alert told with these labels, or None."""
-        found = [a for a in self.told if labels.items() <= a["labels"].items()]
+        found = [a for _, alerts in self.told for a in alerts if labels.items() <= a["labels"].items()]
         return found[-1] if found else None
 
 
 # ---- data and models ----
-
-def read_rows(path):
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        names = [n for n in reader.fieldnames if n != TARGET]
-        return names, [([float(r[n]) for n in names], float(r[TARGET])) for r in reader]
-
-
-def skip(reason):
-    print(f"SKIP: {reason}")
-    listed = reason in (ROOT / "tests/skips").read_text().splitlines()
-    sys.exit(1 if os.environ.get("CI") == "true" and not listed else 0)
-
 
 def kernel_model(build, told):
     """The bundled model if it has a kernel, else one trained on the rows not held out, kept in build/stack."""
@@ -249,82 +73,6 @@ def refit(build, folder, champion, journal):
                     "--target", TARGET, "--drop", "time,id,model_version,prediction,crc32", "--name", MODEL,
                     "--version", "2", "--out", out], check=True)
     return out
-
-
-# ---- traffic ----
-
-class Replay:
-    """Sends rows with their true values, half with their instances, half by the ids of their predictions, and
-    keeps what a quality window of that size would hold."""
-
-    def __init__(self, ridged):
-        self.client, self.window, self.last_id, self.chunks = Client(ridged), [], None, 0
-
-    def chunk(self, rows, shift):
-        x, y = [r[0] for r in rows], [r[1] + shift for r in rows]
-        self.chunks += 1
-        name = f"chunk-{self.chunks}"
-        if self.chunks % 2:
-            answer = self.client.post("feedback", {"instances": x, "targets": y}, name)
-            predictions = answer["predictions"]
-        else:
-            predictions = self.client.post("predict", {"instances": x}, name)["predictions"]
-            answer = self.client.post("feedback", {"ids": [f"{name}/{i}" for i in range(len(y))], "targets": y})
-        if answer["accepted"] != len(rows):
-            raise RuntimeError(f"feedback: {answer}")
-        self.last_id = f"{name}/{len(y) - 1}"
-        self.window = (self.window + list(zip(predictions, y)))[-WINDOW:]
-
-    def rows(self, rows, shift=0.0, rate=100, until=lambda: False):
-        """All of them at that many a second, or until something has happened."""
-        for i in range(0, len(rows), 10):
-            if until():
-                return
-            self.chunk(rows[i:i + 10], shift)
-            time.sleep(10 / rate)
-
-    def figures(self):
-        mean = sum(y for _, y in self.window) / len(self.window)
-        squares = sum((f - y) ** 2 for f, y in self.window)
-        return (sum(abs(f - y) for f, y in self.window) / len(self.window),
-                1 - squares / sum((y - mean) ** 2 for _, y in self.window))
-
-
-class Traffic(threading.Thread):
-    """Asks for predictions until stopped, one row a request, now and then for an explanation or for nonsense."""
-
-    def __init__(self, ridged, rows, rate=60, others=False):
-        super().__init__(daemon=True)
-        self.client, self.data, self.rate, self.others = Client(ridged), rows, rate, others
-        self.change = lambda row: row
-        self.answered, self.wrong, self.stopping = 0, [], False
-        self.start()
-
-    def step(self, i):
-        row = self.change(self.data[i % len(self.data)][0])
-        status, text = self.client.ask("POST", "predict", {"instances": [row, row] if self.others else [row]})
-        answers = json.loads(text).get("predictions", []) if status == 200 else []
-        if not answers or answers[0] != answers[-1]:
-            self.wrong.append(f"{status} {text[:200]}")
-        if self.others and i % 20 == 0:
-            self.client.ask("POST", "explain", {"instances": [row]})
-        if self.others and i % 50 == 0:
-            self.client.ask("POST", "predict", {"instances": [["x"]]})
-
-    def run(self):
-        while not self.stopping:
-            try:
-                self.step(self.answered)
-            except (OSError, http.client.HTTPException) as error:
-                self.wrong.append(repr(error))
-                return
-            self.answered += 1
-            time.sleep(1 / self.rate)
-
-    def stop(self):
-        self.stopping = True
-        self.join(30)
-        return self.answered, self.wrong
 
 
 # ---- what is to be seen ----
@@ -359,7 +107,7 @@ def watch_drift(fleet, manager, replay, rows):
             say(f"       {first.name}: model_mae_score crosses 0.45")
         return all(len(p.firing("ModelDriftDetected", "user01")) == 2 for p in fleet)
 
-    replay.rows(rows, SHIFT, until=fires)
+    replay.rows(rows, lambda x: SHIFT, until=fires)
     for p in fleet:
         wait(f"{p.name}: ModelDriftDetected fires for mae and r2",
              lambda p=p: sorted(m["reason"] for m in p.firing("ModelDriftDetected", "user01")) == ["mae", "r2"])
@@ -395,7 +143,7 @@ def watch_swap(fleet, build, folder, replay, since, ridged):
 def watch_recovery(fleet, manager, replay, rows):
     say(f"user01: fresh rows, true values still {SHIFT:+}")
     replay.window = []
-    replay.rows(rows, SHIFT)
+    replay.rows(rows, lambda x: SHIFT)
     mae, _ = replay.figures()
     for p in fleet:
         wait(f"{p.name}: the alert ends", lambda p=p: not p.firing("ModelDriftDetected", "user01"))
@@ -479,10 +227,9 @@ def start_fleet(folder, programs, manager, targets):
         version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
         found = re.search(r"version (\d+\.\d+)", version.stdout + version.stderr)
         name = found[1] if found else "unversioned"
-        out = folder / f"config-{name}"
-        subprocess.run([sys.executable, HERE / "rewrite.py", ROOT / "k8s/monitoring", out, "--scale", str(SCALE),
-                        "--targets", folder / "targets.json", "--replace", "${1}:8000=${1}${2}", "--replace",
-                        f"alertmanager.monitoring.svc:9093=127.0.0.1:{manager.server_port}"], check=True)
+        out = rewritten(folder / f"config-{name}", SCALE, "${1}:8000=${1}${2}",
+                        f"alertmanager.monitoring.svc:9093=127.0.0.1:{manager.server_port}",
+                        targets=folder / "targets.json")
         fleet.append(Prometheus(name, folder, program, out / "prometheus.yml", "--query.lookback-delta=10s"))
         say(f"Prometheus {name} runs the committed rules {SCALE} times as fast")
     return fleet
@@ -500,7 +247,7 @@ def watch(options, folder):
     traffic = Traffic(one, rows, 40, others=True), Traffic(two, rows, 60)
     inputs = threading.Thread(target=watch_inputs_aside, args=(fleet, traffic[1], names))
     inputs.start()
-    replay = Replay(one)
+    replay = Replay(one, WINDOW)
     watch_good(fleet, replay, rows[:900])
     since = replay.last_id
     watch_drift(fleet, manager, replay, rows[900:2900])
@@ -527,23 +274,7 @@ def main():
     options = parser.parse_args()
     if not (ROOT / "data/holdout.csv").exists():
         skip(NO_DATA)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="watch-"))
-    signal.signal(signal.SIGALRM, lambda *_: sys.exit("watch: not done within its time"))
-    signal.alarm(DEADLINE_S)
-    good = False
-    try:
-        watch(options, folder)
-        good = all(results)
-    finally:
-        signal.alarm(0)
-        for program in Program.running:
-            program.stop()
-        print(f"{sum(results)} passed, {len(results) - sum(results)} failed")
-        if good:
-            shutil.rmtree(folder)
-        else:
-            print(f"logs are in {folder}")
-    return not good
+    return run("watch", DEADLINE_S, lambda folder: watch(options, folder), Program.stop_all)
 
 
 if __name__ == "__main__":
