@@ -317,6 +317,42 @@ cover: deps-test ## lines the tests execute, by room, and the functions they nev
 	@$(MAKE) --no-print-directory VARIANT=cover run-tests
 	@sh tests/cover.sh
 
+# ---- the loop ----
+# What the steps of .github/workflows call. A request's values come in through the environment and are never
+# part of a recipe. Files go from one job to the next in build/loop/prepared and build/loop/retrained.
+
+LOOP      := build/loop
+MODEL_OUT ?= $(LOOP)/prepared/champion.json
+export USER_ID IMAGE PREVIOUS
+
+.PHONY: retrain-request deploy-request kubeconfig champion feedback retrain-data retrain retrain-validate
+retrain-request deploy-request: ## fail unless what was asked for is sound, and for retraining was not asked for before
+	@sh k8s/deploy/request.sh $(@:-request=)
+kubeconfig:
+	@aws eks update-kubeconfig --name "$$EKS_CLUSTER"
+champion: ## the artifact that serves USER_ID, out of its image, to MODEL_OUT
+	@sh k8s/deploy/champion.sh $(MODEL_OUT)
+feedback: ## USER_ID's true values, from GATEWAY_URL with FEEDBACK_TOKEN
+	@sh k8s/deploy/feedback.sh $(LOOP)/feedback.csv
+retrain-data: $(P)/ridge ## training, selection and validation rows from the base data and the true values
+	@sh k8s/deploy/retrain.sh prepare
+retrain: $(P)/ridge ## train the candidates and pick one
+	@sh k8s/deploy/retrain.sh retrain
+retrain-validate: $(P)/ridge ## fail unless it is good (MAX_MAE, MIN_R2) and better than the one in service
+	@sh k8s/deploy/retrain.sh validate
+
+.PHONY: image-push image-sign image-verify deploy verify-deployment promote rollback notify
+image-push image-sign image-verify: ## build, SBOM, provenance; sign; check the signature
+	@sh k8s/deploy/image.sh $(@:image-%=%)
+deploy: ## IMAGE (by digest) into service for USER_ID
+	@sh k8s/deploy/deploy.sh deploy
+verify-deployment: $(P)/ridge ## fail unless IMAGE serves as it should
+	@sh k8s/deploy/deploy.sh verify
+promote rollback: $(P)/ridge ## all requests to IMAGE; or PREVIOUS back into service, and the proof of it
+	@sh k8s/deploy/deploy.sh $@
+notify:
+	@sh k8s/deploy/notify.sh
+
 # ---- housekeeping ----
 
 PREFIX ?= /usr/local

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Says how a deployment ended, on the run's page and, where NOTIFY_WEBHOOK names a URL, there as JSON. A webhook
+# that does not answer fails nothing.
+set -eu
+. k8s/deploy/lib.sh
+
+outcome=deployed
+case "$BUILD $DEPLOY $VERIFY" in
+"success success success") ;;
+"success success "*) outcome="put back: ${PREVIOUS:-nothing was in service before}" ;;
+*) outcome="not deployed" ;;
+esac
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cat >"$work/page" <<END
+### $USER_ID: $outcome
+
+| build-and-push | deploy-kserve | verify-deployment |
+|---|---|---|
+| $BUILD | $DEPLOY | $VERIFY |
+
+Image: \`${IMAGE:-none}\`
+END
+summary "$work/page"
+jq --null-input --arg outcome "$outcome" '{user_id: env.USER_ID, reason: env.REASON, outcome: $outcome,
+    image: env.IMAGE, previous: env.PREVIOUS,
+    run: "\(env.GITHUB_SERVER_URL)/\(env.GITHUB_REPOSITORY)/actions/runs/\(env.GITHUB_RUN_ID)"}' | tee "$work/outcome"
+[ -z "${NOTIFY_WEBHOOK:-}" ] || {
+    # Not on a command line: the URL is a secret.
+    printf 'url = "%s"\n' "$NOTIFY_WEBHOOK" >"$work/curl"
+    curl --silent --show-error --fail --max-time 20 --config "$work/curl" --header 'Content-Type: application/json' \
+        --data-binary "@$work/outcome" || echo "the webhook did not take it"
+}
