@@ -353,23 +353,34 @@ promote rollback: $(P)/ridge ## all requests to IMAGE; or PREVIOUS back into ser
 notify:
 	@sh k8s/deploy/notify.sh
 
+# ---- the container image ----
+
+# MODEL= bakes another artifact in; it lies in this folder, not below build/ or data/. IMAGE= names the image,
+# ENGINE= is docker or buildah, ARCHIVE= another place for it; to image-run-test also what `docker save` wrote.
+# RUNTIME=chroot leaves crun out.
+ARCHIVE ?= build/image.tar
+SBOM    := $(ARCHIVE:.tar=.spdx.json)
+ARTIFACT = $(or $(MODEL),model/california-housing.json)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+.PHONY: image image-run-test build/rootfs
+image: ## build the container image, with or without docker, into build/image.tar, its SBOM beside it
+	@REVISION=$(REVISION) MODEL=$(ARTIFACT) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) \
+	    sh image/build.sh $(or $(IMAGE),ridged:$(VERSION)) $(ARCHIVE) $(ENGINE)
+	@python3 image/sbom.py $(ARCHIVE) $(SBOM)
+build/rootfs: all # what the Dockerfile runs
+	sh image/rootfs.sh $@ $(ARTIFACT) build/ridged build/ridge build/ridge-relay
+
+image-run-test: ## check the image that `make image` left and run its programs as a cluster would (root)
+	$(call need,python3 python3-venv binutils iproute2 openssl crun golang-github-containers-common)
+	@sh tests/image/spdx.sh $(SBOM)
+	@unshare --mount --net python3 tests/image/test.py $(ARCHIVE) $(SBOM) $(RUNTIME)
+
 # ---- housekeeping ----
 
 PREFIX ?= /usr/local
-.PHONY: install image help clean
+.PHONY: install help clean
 install: all ## install the programs under PREFIX
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin build/ridge build/ridged build/ridge-relay
-image: ## build the container image
-	docker build --build-arg REVISION=$(REVISION) -t ridged:$(VERSION) .
-
-PROGRAMS ?= ridged
-.PHONY: build/rootfs image-test
-build/rootfs: $(PROGRAMS:%=build/%)
-	sh tests/image/rootfs.sh $@ $^
-image-test: ## run the image's root file system, read-only and without privileges (root, no container engine)
-	$(call need,$(DEPS_RUN) ca-certificates curl)
-	@$(MAKE) --no-print-directory build/rootfs
-	@sh tests/image/test.sh "$(CURDIR)/build/rootfs"
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / {split($$1, n, " "); printf "  %-14s %s\n", n[1], $$2}' $(firstword $(MAKEFILE_LIST))
 clean: ## remove everything built
