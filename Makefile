@@ -23,7 +23,7 @@ LINK_cover    := --coverage
 LINK_fuzz     := -fsanitize=fuzzer,address,undefined
 
 PACKAGES_serve := libevent_core libcjson libmd zlib
-PACKAGES_model := libcjson libmd openblas lapacke
+PACKAGES_model := libcjson libmd zlib openblas lapacke
 PKG_CONFIG     ?= pkg-config
 LIBS_serve := $(shell $(PKG_CONFIG) --libs $(PACKAGES_serve) 2>/dev/null) -lm -pthread
 LIBS_model := $(shell $(PKG_CONFIG) --libs $(PACKAGES_model) 2>/dev/null) -lm -pthread

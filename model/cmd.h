@@ -7,19 +7,22 @@
  * Does not: know what any option means.
  * Threads: none.
  * Memory:  values point into argv, where lists are cut at their commas.
- * Errors:  usage errors are exit code 2, everything else that fails 1; the message names the option.
+ * Errors:  usage errors are exit code 2, too few rows 3 where a command says so, everything else that
+ *          fails 1; the message names the option.
  */
 #ifndef MODEL_CMD_H
 #define MODEL_CMD_H
 
 #include "base/error.h"
+#include "base/json.h"
 #include "model/dataset.h"
 #include "model/model.h"
 
 #include <stddef.h>
 #include <stdio.h>
 
-enum { CMD_OK, CMD_FAILED, CMD_USAGE }; /* exit codes */
+/* Exit codes; CMD_TOO_FEW: rows, and nothing else is wrong. */
+enum { CMD_OK, CMD_FAILED, CMD_USAGE, CMD_TOO_FEW };
 
 /* Rows a data file may have. */
 enum { CMD_ROWS_MAX = 1000000000 };
@@ -42,9 +45,10 @@ struct cmd_options {
     struct cmd_list positional; /* the arguments that are no options */
     const char *model, *map, *champion, *data, *holdout_data, *target, *out;
     const char *name, *version, *unit, *date, *features, *penalty, *prior;
-    double max_mae, min_r2, interval, centres;
+    double max_mae, min_r2, interval, centres, confidence;
+    double selection, validation, recent_rows, min_rows, margin, target_margin;
     bool json, residuals;
-    struct cmd_list drop, subtract;
+    struct cmd_list drop, subtract, feedback;
 };
 
 struct cmd_option {
@@ -64,7 +68,7 @@ struct command {
 };
 
 extern const struct command cmd_train, cmd_validate, cmd_predict, cmd_explain, cmd_inspect,
-    cmd_stats, cmd_merge;
+    cmd_stats, cmd_merge, cmd_prepare, cmd_retrain;
 
 #define CMD_AT(member) offsetof(struct cmd_options, member)
 
@@ -79,6 +83,13 @@ void cmd_help(const struct command *command, FILE *out);
 
 /* A penalty: NAN for none or "auto", else a number >= 0. */
 bool cmd_read_penalty(const char *text, double *penalty) MUST_CHECK;
+
+/* A number that was given, or the fallback. */
+double cmd_number_or(double value, double fallback);
+
+/* ERR_INVALID naming the option unless the value is whole and within the bounds. */
+bool cmd_check_count(const char *option, double value, double least, double most,
+                     struct error *err) MUST_CHECK;
 
 /* ---- progress ---- */
 
@@ -113,10 +124,8 @@ struct cmd_rows {
 bool cmd_each_block(const struct model *model, const char *path, const struct cmd_rows *rows,
                     struct error *err) MUST_CHECK;
 
-/* One field of a CSV line and what follows it: a name, in quotes where RFC 4180 asks for them, or a
- * number in shortest round-trip form. */
-void cmd_put_name(const char *name, char end);
-void cmd_put_number(double value, char end);
+/* The finished document and a line end, to standard output. */
+bool cmd_put_json(struct json_writer *w, struct error *err) MUST_CHECK;
 
 /* ERR_NUMERIC naming the row of the file unless the value is finite. */
 bool cmd_check_finite(double value, const char *what, uint64_t row, struct error *err) MUST_CHECK;

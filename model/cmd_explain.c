@@ -1,6 +1,7 @@
 /* ridge explain: the base, what every player adds to it, the prediction they come to. */
 #include "model/cmd.h"
 
+#include "model/csv.h"
 #include "model/explain.h"
 #include "model/model_file.h"
 #include "model/model_score.h"
@@ -17,10 +18,10 @@ struct explaining {
 static void put_header(void *ctx)
 {
     const struct explaining *e = ctx;
-    cmd_put_name("base", ',');
+    csv_put_name(stdout, "base", ',');
     for (size_t k = 0; k < explainer_player_count(e->explainer); k++)
-        cmd_put_name(explainer_player_name(e->explainer, k), ',');
-    cmd_put_name("prediction", '\n');
+        csv_put_name(stdout, explainer_player_name(e->explainer, k), ',');
+    csv_put_name(stdout, "prediction", '\n');
 }
 
 static bool put_rows(void *ctx, uint64_t first, size_t rows, const double *x, struct error *err)
@@ -37,10 +38,10 @@ static bool put_rows(void *ctx, uint64_t first, size_t rows, const double *x, st
         for (size_t k = 0; k < players; k++)
             if (!cmd_check_finite(next[k], "attribution", first + i, err))
                 return false;
-        cmd_put_number(explainer_base(e->explainer), ',');
+        csv_put_number(stdout, explainer_base(e->explainer), ',');
         for (size_t k = 0; k < players; k++)
-            cmd_put_number(next[k], ',');
-        cmd_put_number(e->y[i], '\n');
+            csv_put_number(stdout, next[k], ',');
+        csv_put_number(stdout, e->y[i], '\n');
     }
     return true;
 }

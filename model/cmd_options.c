@@ -27,6 +27,18 @@ static bool read_number(const char *text, double *value, struct error *err)
            error_set(err, ERR_INVALID, "expected a number, got \"%.64s\"", text);
 }
 
+double cmd_number_or(double value, double fallback)
+{
+    return isnan(value) ? fallback : value;
+}
+
+bool cmd_check_count(const char *option, double value, double least, double most, struct error *err)
+{
+    return (value >= least && value <= most && value == floor(value)) ||
+           error_set(err, ERR_INVALID, "%s: expected %.0f to %.0f, got %g", option, least, most,
+                     value);
+}
+
 bool cmd_read_penalty(const char *text, double *penalty)
 {
     *penalty = NAN;
@@ -152,7 +164,17 @@ bool cmd_parse(const struct command *command, int argc, char **argv, struct cmd_
 {
     struct option table[CMD_OPTIONS_MAX + 2];
     make_table(command, table);
-    *options = (struct cmd_options){.max_mae = NAN, .min_r2 = NAN, .interval = NAN, .centres = NAN};
+    *options = (struct cmd_options){.max_mae = NAN,
+                                    .min_r2 = NAN,
+                                    .interval = NAN,
+                                    .centres = NAN,
+                                    .confidence = NAN,
+                                    .selection = NAN,
+                                    .validation = NAN,
+                                    .recent_rows = NAN,
+                                    .min_rows = NAN,
+                                    .margin = NAN,
+                                    .target_margin = NAN};
     *help = false;
     opterr = 0;
     for (int c; (c = getopt_long(argc, argv, ":", table, NULL)) != -1;) {

@@ -1,6 +1,7 @@
 /* ridge predict: the features, the interval if one is asked for, the prediction. */
 #include "model/cmd.h"
 
+#include "model/csv.h"
 #include "model/interval.h"
 #include "model/model_file.h"
 #include "model/model_score.h"
@@ -18,12 +19,12 @@ static void put_header(void *ctx)
 {
     const struct predicting *p = ctx;
     for (size_t j = 0; j < model_feature_count(p->model); j++)
-        cmd_put_name(model_feature_name(p->model, j), ',');
+        csv_put_name(stdout, model_feature_name(p->model, j), ',');
     if (p->interval) {
-        cmd_put_name("lower", ',');
-        cmd_put_name("upper", ',');
+        csv_put_name(stdout, "lower", ',');
+        csv_put_name(stdout, "upper", ',');
     }
-    cmd_put_name("prediction", '\n');
+    csv_put_name(stdout, "prediction", '\n');
 }
 
 static bool put_rows(void *ctx, uint64_t first, size_t rows, const double *x, struct error *err)
@@ -38,12 +39,12 @@ static bool put_rows(void *ctx, uint64_t first, size_t rows, const double *x, st
              !cmd_check_finite(fabs(p->y[i]) + p->half[i], "interval", first + i, err)))
             return false;
         for (size_t j = 0; j < model_feature_count(p->model); j++)
-            cmd_put_number(*x++, ',');
+            csv_put_number(stdout, *x++, ',');
         if (p->interval) {
-            cmd_put_number(p->y[i] - p->half[i], ',');
-            cmd_put_number(p->y[i] + p->half[i], ',');
+            csv_put_number(stdout, p->y[i] - p->half[i], ',');
+            csv_put_number(stdout, p->y[i] + p->half[i], ',');
         }
-        cmd_put_number(p->y[i], '\n');
+        csv_put_number(stdout, p->y[i], '\n');
     }
     return true;
 }

@@ -1,34 +1,20 @@
 /* What commands that answer every row of a CSV file with a line of CSV have in common. */
 #include "model/cmd.h"
 
-#include "base/number.h"
 #include "model/model_score.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-void cmd_put_name(const char *name, char end)
+bool cmd_put_json(struct json_writer *w, struct error *err)
 {
-    bool quotes = strpbrk(name, ",\"\r\n") != NULL;
-    if (quotes)
-        (void)putchar('"');
-    for (; *name != '\0'; name++) {
-        if (*name == '"')
-            (void)putchar('"');
-        (void)putchar(*name);
-    }
-    if (quotes)
-        (void)putchar('"');
-    (void)putchar(end);
-}
-
-void cmd_put_number(double value, char end)
-{
-    char text[NUMBER_TEXT_MAX + 1];
-    size_t n = number_write(text, value);
-    text[n++] = end;
-    (void)fwrite(text, 1, n, stdout);
+    struct span text;
+    if (!json_writer_finish(w, &text))
+        return error_set(err, ERR_NO_MEMORY, "out of memory");
+    (void)fwrite(text.p, 1, text.n, stdout);
+    (void)putchar('\n');
+    return true;
 }
 
 bool cmd_check_finite(double value, const char *what, uint64_t row, struct error *err)

@@ -21,10 +21,8 @@ static bool check_usage(const struct cmd_options *o, struct train_options *train
         return error_set(err, ERR_INVALID, "--features: expected kernel or linear, got \"%.64s\"",
                          features);
     if (!isnan(o->centres)) {
-        if (!(o->centres >= 1 && o->centres <= KERNEL_CENTRES_MAX &&
-              o->centres == floor(o->centres)))
-            return error_set(err, ERR_INVALID, "--centres: expected 1 to %d, got %g",
-                             KERNEL_CENTRES_MAX, o->centres);
+        if (!cmd_check_count("--centres", o->centres, 1, KERNEL_CENTRES_MAX, err))
+            return false;
         train->centres = (size_t)o->centres;
     }
     return cmd_read_penalty(o->penalty, &train->penalty) ||

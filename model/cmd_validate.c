@@ -9,51 +9,73 @@
 #include <math.h>
 #include <string.h>
 
-/* A model and how it did. */
-struct contender {
-    struct model *model;
-    struct model_figures figures;
+static const double CONFIDENCE_DEFAULT = 0.95, CONFIDENCE_MIN = 0.5, CONFIDENCE_MAX = 0.999;
+
+/* The models and how they did; the second is the champion. */
+struct contest {
+    const char *paths[2];
+    size_t count;
+    struct model *models[2];
+    struct dataset *data[2];
+    struct model_figures figures[2];
+    struct bootstrap gains; /* by how much the champion's errors are larger */
+    double confidence, gain, gain_lower;
 };
 
-static bool score(const char *model_path, const char *data, struct contender *c, struct error *err)
+static bool open_contest(struct contest *c, const char *data, struct error *err)
 {
-    struct dataset *ds = NULL;
-    bool ok = (c->model = model_load_path(model_path, err)) != NULL &&
-              (ds = dataset_new_path(data, CMD_ROWS_MAX, err)) != NULL &&
-              model_score(c->model, ds, &c->figures, err);
-    dataset_free(ds);
-    return ok;
+    for (size_t i = 0; i < c->count; i++)
+        if ((c->models[i] = model_load_path(c->paths[i], err)) == NULL ||
+            (c->data[i] = dataset_new_path(data, CMD_ROWS_MAX, err)) == NULL)
+            return false;
+    return bootstrap_init(&c->gains, err);
+}
+
+static bool score(struct contest *c, struct error *err)
+{
+    if (c->count == 1)
+        return model_score(c->models[0], c->data[0], &c->figures[0], err);
+    const struct model *const models[2] = {c->models[0], c->models[1]};
+    return model_score_pair(models, c->data, c->figures, &c->gains, err) &&
+           bootstrap_bound(&c->gains, c->confidence, &c->gain, &c->gain_lower, err);
+}
+
+static void close_contest(struct contest *c)
+{
+    for (size_t i = 0; i < 2; i++) {
+        model_free(c->models[i]);
+        dataset_free(c->data[i]);
+    }
+    bootstrap_clear(&c->gains);
 }
 
 /* ---- the report ---- */
 
-static void put_contender(struct json_writer *w, const char *role, const struct contender *c)
+static void put_contender(struct json_writer *w, const char *role, const struct model *model,
+                          const struct model_figures *figures)
 {
     json_key(w, role);
     json_begin_object(w);
     json_key(w, "name");
-    json_put_string(w, model_name(c->model));
+    json_put_string(w, model_name(model));
     json_key(w, "version");
-    json_put_string(w, model_version(c->model));
+    json_put_string(w, model_version(model));
     json_key(w, "sha256");
-    json_put_string(w, model_sha256(c->model));
+    json_put_string(w, model_sha256(model));
     json_key(w, "rows");
-    json_put_u64(w, c->figures.rows);
+    json_put_u64(w, figures->rows);
     json_key(w, "mae");
-    json_put_number(w, c->figures.mae);
+    json_put_number(w, figures->mae);
     json_key(w, "rmse");
-    json_put_number(w, c->figures.rmse);
+    json_put_number(w, figures->rmse);
     json_key(w, "r2");
-    json_put_number(w, c->figures.r2);
+    json_put_number(w, figures->r2);
     json_end_object(w);
 }
 
-/* A limit that was not given, NAN, is no check. Returns whether the check, if any, has passed. */
-static bool put_check(struct json_writer *w, const char *name, double limit, double value,
-                      bool passed)
+static void begin_check(struct json_writer *w, const char *name, double limit, double value,
+                        bool passed)
 {
-    if (isnan(limit))
-        return true;
     json_begin_object(w);
     json_key(w, "check");
     json_put_string(w, name);
@@ -63,65 +85,91 @@ static bool put_check(struct json_writer *w, const char *name, double limit, dou
     json_put_number(w, value);
     json_key(w, "passed");
     json_put_bool(w, passed);
+}
+
+/* A limit that was not given, NAN, is no check. Returns whether the check, if any, has passed. */
+static bool put_check(struct json_writer *w, const char *name, double limit, double value,
+                      bool passed)
+{
+    if (isnan(limit))
+        return true;
+    begin_check(w, name, limit, value, passed);
+    json_end_object(w);
+    return passed;
+}
+
+/* A bound that could not be had is not above zero. */
+static bool put_champion_check(struct json_writer *w, const struct contest *c)
+{
+    bool passed = c->gain_lower > 0;
+    if (c->count == 1)
+        return true;
+    begin_check(w, "better_than_champion", 0, c->gain_lower, passed);
+    json_key(w, "mean_gain");
+    json_put_number(w, c->gain);
+    json_key(w, "confidence");
+    json_put_number(w, c->confidence);
+    json_key(w, "resamples");
+    json_put_u64(w, BOOTSTRAP_RESAMPLES);
     json_end_object(w);
     return passed;
 }
 
 /* An undefined R2 is not at least anything. */
-static bool put_checks(struct json_writer *w, const struct cmd_options *o,
-                       const struct model_figures *figures, double champion_mae)
+static bool put_checks(struct json_writer *w, const struct cmd_options *o, const struct contest *c)
 {
+    const struct model_figures *figures = &c->figures[0];
     json_key(w, "checks");
     json_begin_array(w);
     bool mae = put_check(w, "max_mae", o->max_mae, figures->mae, figures->mae <= o->max_mae);
     bool r2 = put_check(w, "min_r2", o->min_r2, figures->r2, figures->r2 >= o->min_r2);
-    bool champion =
-        put_check(w, "champion_mae", champion_mae, figures->mae, figures->mae <= champion_mae);
+    bool champion = put_champion_check(w, c);
     json_end_array(w);
     return mae && r2 && champion;
 }
 
-static bool report(const struct cmd_options *o, const struct contender *model,
-                   const struct contender *champion, bool *passed, struct error *err)
+static bool report(const struct cmd_options *o, const struct contest *c, bool *passed,
+                   struct error *err)
 {
+    static const char *const roles[] = {"model", "champion"};
     struct json_writer w;
-    struct span text;
     struct arena *arena = arena_new(4096, 0);
     if (arena == NULL)
         return error_set(err, ERR_NO_MEMORY, "out of memory");
     json_writer_init(&w, arena);
     json_begin_object(&w);
-    put_contender(&w, "model", model);
-    if (champion->model != NULL)
-        put_contender(&w, "champion", champion);
-    *passed = put_checks(&w, o, &model->figures, champion->figures.mae);
+    for (size_t i = 0; i < c->count; i++)
+        put_contender(&w, roles[i], c->models[i], &c->figures[i]);
+    *passed = put_checks(&w, o, c);
     json_key(&w, "passed");
     json_put_bool(&w, *passed);
     json_end_object(&w);
-    bool ok = json_writer_finish(&w, &text) || error_set(err, ERR_NO_MEMORY, "out of memory");
-    if (ok) {
-        (void)fwrite(text.p, 1, text.n, stdout);
-        (void)putchar('\n');
-    }
+    bool ok = cmd_put_json(&w, err);
     arena_free(arena);
     return ok;
 }
 
-static int run(const struct cmd_options *o, struct error *err)
+static bool check_usage(const struct cmd_options *o, double confidence, struct error *err)
 {
-    struct contender model = {0}, champion = {.figures = {.mae = NAN}};
-    bool passed = false;
-    if (o->champion != NULL && strcmp(o->data, "-") == 0) {
-        (void)error_set(
+    if (o->champion != NULL && strcmp(o->data, "-") == 0)
+        return error_set(
             err, ERR_INVALID,
             "--data: expected a file, for the champion reads it too, got standard input");
+    return (confidence >= CONFIDENCE_MIN && confidence <= CONFIDENCE_MAX) ||
+           error_set(err, ERR_INVALID, "--confidence: expected %g to %g, got %g", CONFIDENCE_MIN,
+                     CONFIDENCE_MAX, confidence);
+}
+
+static int run(const struct cmd_options *o, struct error *err)
+{
+    struct contest c = {.paths = {o->model, o->champion},
+                        .count = o->champion != NULL ? 2 : 1,
+                        .confidence = cmd_number_or(o->confidence, CONFIDENCE_DEFAULT)};
+    bool passed = false;
+    if (!check_usage(o, c.confidence, err))
         return CMD_USAGE;
-    }
-    bool ok = score(o->model, o->data, &model, err) &&
-              (o->champion == NULL || score(o->champion, o->data, &champion, err)) &&
-              report(o, &model, &champion, &passed, err);
-    model_free(model.model);
-    model_free(champion.model);
+    bool ok = open_contest(&c, o->data, err) && score(&c, err) && report(o, &c, &passed, err);
+    close_contest(&c);
     return ok && passed ? CMD_OK : CMD_FAILED;
 }
 
@@ -134,8 +182,10 @@ const struct command cmd_validate = {
     .options = {
         {"model", "FILE", "the artifact", CMD_TEXT, CMD_AT(model), true},
         {"data", "FILE", "CSV with the features and the target", CMD_TEXT, CMD_AT(data), true},
-        {"champion", "FILE", "artifact whose MAE on the same rows the model's must not exceed",
-         CMD_TEXT, CMD_AT(champion), false},
+        {"champion", "FILE", "artifact that the model must be better than on these rows", CMD_TEXT,
+         CMD_AT(champion), false},
+        {"confidence", "X", "that it is better, 0.5 to 0.999 (default 0.95)", CMD_NUMBER,
+         CMD_AT(confidence), false},
         {"max_mae", "X", "largest mean absolute error that passes", CMD_NUMBER, CMD_AT(max_mae),
          false},
         {"min_r2", "X", "least R2 that passes", CMD_NUMBER, CMD_AT(min_r2), false},

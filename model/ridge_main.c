@@ -16,8 +16,9 @@
 #define RIDGED_REVISION "unknown"
 #endif
 
-static const struct command *const commands[] = {
-    &cmd_train, &cmd_validate, &cmd_predict, &cmd_explain, &cmd_inspect, &cmd_stats, &cmd_merge};
+static const struct command *const commands[] = {&cmd_train,   &cmd_validate, &cmd_predict,
+                                                 &cmd_explain, &cmd_inspect,  &cmd_stats,
+                                                 &cmd_merge,   &cmd_prepare,  &cmd_retrain};
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
 static const struct command *find_command(const char *name)
@@ -93,7 +94,7 @@ static void prefer_avx512(char **argv)
 static int run(int argc, char **argv)
 {
     const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
-    if (command == &cmd_train)
+    if (command == &cmd_train || command == &cmd_retrain)
         prefer_avx512(argv);
     if (command != NULL)
         return run_command(command, argc - 1, argv + 1);

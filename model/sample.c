@@ -1,20 +1,14 @@
 #include "model/sample.h"
 
+#include "model/random.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
 
 /* 0 .. n - 1; the bias of a remainder is below n / 2^64. */
 static uint64_t below(uint64_t *state, uint64_t n)
 {
-    return next_random(state) % n;
+    return random_next(state) % n;
 }
 
 bool sample_init(struct sample *s, size_t capacity, size_t cols, struct error *err)

@@ -7,7 +7,7 @@
  * Threads: a sample belongs to its caller.
  * Memory:  capacity rows; released with sample_clear.
  * Errors:  ERR_TOO_LARGE, ERR_NO_MEMORY.
- * Source:  Vitter 1985, algorithm R; random numbers: splitmix64 (Steele, Lea, Flood 2014).
+ * Source:  Vitter 1985, algorithm R.
  */
 #ifndef MODEL_SAMPLE_H
 #define MODEL_SAMPLE_H

@@ -1,13 +1,13 @@
 #include "server/predictor/journal_line.h"
 
+#include "base/journal_format.h"
 #include "base/number.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
-enum { CRC_BYTES = 1 + 8 + 1 /* comma, digits, LF */, TIME_MAX = 20 + 1 + 9 };
+enum { TIME_MAX = 20 + 1 + 9 };
 
 #define SECOND 1000000000u
 
@@ -19,46 +19,35 @@ struct column {
     size_t underscores;
 };
 
-static bool taken(const struct journal_schema *schema, const char *name, size_t underscores)
-{
-    for (size_t i = 0; i <= schema->feature_count; i++) {
-        const char *other = i < schema->feature_count ? schema->features[i] : schema->target;
-        if (strspn(other, "_") >= underscores && strcmp(other + underscores, name) == 0)
-            return true;
-    }
-    return false;
-}
-
-static struct column fixed_column(const struct journal_schema *schema, const char *name)
-{
-    struct column column = {name, 0};
-    while (taken(schema, name, column.underscores))
-        column.underscores++;
-    return column;
-}
-
 static int by_name(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static bool check_schema(const struct journal_schema *schema, struct arena *arena,
-                         struct error *err)
+/* Gives back the names of features and target, sorted. */
+static const char **sort_names(const struct journal_schema *schema, struct arena *arena,
+                               struct error *err)
 {
     size_t n = schema->feature_count;
-    if (n == 0 || n > JOURNAL_FEATURES_MAX)
-        return error_set(err, n == 0 ? ERR_INVALID : ERR_TOO_LARGE,
-                         "journal: expected 1 to %d features, got %zu", JOURNAL_FEATURES_MAX, n);
+    if (n == 0 || n > JOURNAL_FEATURES_MAX) {
+        (void)error_set(err, n == 0 ? ERR_INVALID : ERR_TOO_LARGE,
+                        "journal: expected 1 to %d features, got %zu", JOURNAL_FEATURES_MAX, n);
+        return NULL;
+    }
     const char **names = arena_array(arena, n + 1, sizeof *names);
-    if (names == NULL)
-        return error_set(err, ERR_NO_MEMORY, "journal: no memory for %zu names", n);
+    if (names == NULL) {
+        (void)error_set(err, ERR_NO_MEMORY, "journal: no memory for %zu names", n);
+        return NULL;
+    }
     memcpy(names, schema->features, n * sizeof *names);
     names[n] = schema->target;
     qsort(names, n + 1, sizeof *names, by_name);
     for (size_t i = 0; i < n; i++)
-        if (strcmp(names[i], names[i + 1]) == 0)
-            return error_set(err, ERR_INVALID, "journal: two columns are called \"%s\"", names[i]);
-    return true;
+        if (strcmp(names[i], names[i + 1]) == 0) {
+            (void)error_set(err, ERR_INVALID, "journal: two columns are called \"%s\"", names[i]);
+            return NULL;
+        }
+    return names;
 }
 
 /* Writes text, in quotes if it needs them; returns the bytes, at most 2 n + 2. */
@@ -92,16 +81,18 @@ static size_t put_column(char *out, struct column column, char end)
 bool journal_header(const struct journal_schema *schema, struct arena *arena, struct span *out,
                     struct error *err)
 {
-    if (!check_schema(schema, arena, err))
+    const char **names = sort_names(schema, arena, err);
+    if (names == NULL)
         return false;
-    struct column fixed[] = {fixed_column(schema, "time"), fixed_column(schema, "id"),
-                             fixed_column(schema, "model_version"),
-                             fixed_column(schema, "prediction"), fixed_column(schema, "crc32")};
+    struct column fixed[] = {
+        {"time", 0}, {"id", 0}, {"model_version", 0}, {"prediction", 0}, {"crc32", 0}};
     size_t bytes = 2 * strlen(schema->target) + 3, n = 0;
     for (size_t j = 0; j < schema->feature_count; j++)
         bytes += 2 * strlen(schema->features[j]) + 3;
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+        fixed[i].underscores = journal_underscores(fixed[i].name, names, schema->feature_count + 1);
         bytes += fixed[i].underscores + strlen(fixed[i].name) + 1;
+    }
     char *text = arena_alloc(arena, bytes);
     if (text == NULL)
         return error_set(err, ERR_NO_MEMORY, "journal: no memory for a header of %zu bytes", bytes);
@@ -145,7 +136,7 @@ bool journal_check_row(const struct journal_row *row, size_t feature_count, stru
 size_t journal_line_max(size_t feature_count)
 {
     return TIME_MAX + 2 * (JOURNAL_ID_MAX + JOURNAL_VERSION_MAX) + 4 + 3 +
-           (feature_count + 2) * (NUMBER_TEXT_MAX + 1) + CRC_BYTES;
+           (feature_count + 2) * (NUMBER_TEXT_MAX + 1) + JOURNAL_CRC_BYTES;
 }
 
 static size_t put_time(char *out, uint64_t time_ns)
@@ -156,17 +147,6 @@ static size_t put_time(char *out, uint64_t time_ns)
     for (size_t i = 9; i > 0; i--, rest /= 10)
         out[n + i] = (char)('0' + rest % 10);
     return n + 10;
-}
-
-static size_t put_crc(char *out, const char *text, size_t n)
-{
-    static const char hex[] = "0123456789abcdef";
-    unsigned long crc = crc32(0, (const Bytef *)text, (uInt)n);
-    out[0] = ',';
-    for (size_t i = 8; i > 0; i--, crc >>= 4)
-        out[i] = hex[crc & 15];
-    out[9] = '\n';
-    return CRC_BYTES;
 }
 
 size_t journal_write_line(char *out, const struct journal_row *row, size_t feature_count)
@@ -182,18 +162,15 @@ size_t journal_write_line(char *out, const struct journal_row *row, size_t featu
                                    : j == feature_count ? row->prediction
                                                         : row->target);
     }
-    return n + put_crc(out + n, out, n);
+    journal_put_crc(out + n, (struct span){out, n});
+    return n + JOURNAL_CRC_BYTES;
 }
 
 /* ---- reading ---- */
 
 bool journal_line_is_whole(struct span line)
 {
-    char crc[CRC_BYTES];
-    if (line.n < CRC_BYTES || line.n > journal_line_max(JOURNAL_FEATURES_MAX))
-        return false;
-    (void)put_crc(crc, line.p, line.n - CRC_BYTES);
-    return memcmp(crc, line.p + line.n - CRC_BYTES, CRC_BYTES) == 0;
+    return line.n <= journal_line_max(JOURNAL_FEATURES_MAX) && journal_crc_holds(line);
 }
 
 /* Takes the text up to the next comma off the front of *rest, unquoted into out(max). */
@@ -258,7 +235,7 @@ bool journal_read_line(struct span line, size_t feature_count, double *features,
 {
     if (!journal_line_is_whole(line))
         return error_set(err, ERR_INVALID, "crc32: expected that of the line");
-    struct span rest = {line.p, line.n - CRC_BYTES + 1};
+    struct span rest = {line.p, line.n - JOURNAL_CRC_BYTES + 1};
     bool ok = take_time(&rest, &row->time_ns) &&
               take_text(&rest, texts->id, sizeof texts->id, &row->id) &&
               take_text(&rest, texts->version, sizeof texts->version, &row->version);
