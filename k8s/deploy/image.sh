@@ -13,6 +13,7 @@ push)
     need REPOSITORY
     [ -s "$MODEL" ] || die "$MODEL: expected an artifact"
     # Into the build's context, which leaves build/ out.
+    trap 'rm -f deployed-model.json' EXIT
     cp "$MODEL" deployed-model.json
     mkdir -p build
     docker buildx build --push --sbom=true --provenance=mode=max --metadata-file build/image.json \

@@ -8,7 +8,6 @@ CLIENT is the folder of Grafana's own Go client, generated from its OpenAPI desc
 its body may have, which statuses it may answer and what is in an answer is held against it. The rights are those
 of the committed Role.
 """
-import base64
 import pathlib
 import re
 import subprocess
@@ -119,7 +118,7 @@ def from_nothing(folder):
     code, said = world.run()
     check("a second run writes nothing", code == 0 and not world.grafana.writes() + world.kubernetes.writes(),
           said + str(world.grafana.writes()))
-    check("and says nothing but that all is well", said == f"{len(USERS)} of {len(USERS)} accounts are as they ought to be\n", said)
+    check("and says nothing but that all is well", said == "16 of 16 accounts are as they ought to be\n", said)
     check("no password is ever printed", not any(p in world.said for p in world.passwords()))
     world.close()
 
@@ -162,8 +161,9 @@ def two_at_once(folder):
     world = World(folder)
     runs = [world.start(), world.start()]
     codes = [world.end(r)[0] for r in runs]
-    check("of two runs at once neither undoes the other's", not list(world.wrong()) or world.run()[0] == 0 and not list(world.wrong()),
-          f"{codes} {list(world.wrong())}")
+    if any(codes):
+        world.run()  # as the next quarter of an hour does
+    check("of two runs at once neither undoes the other's", not list(world.wrong()), f"{codes} {list(world.wrong())}")
     world.close()
 
 
@@ -183,12 +183,12 @@ DISORDERS = {
     "has a stranger in": lambda g, k, org, n: stranger(g, org),
     "has no admin in": lambda g, k, org, n: g.roles[org].pop(1),
     "has user02's door": lambda g, k, org, n: g.sources[org]["prometheus"].update(url=f"{PROXY}:9002"),
-    "has a second data source": lambda g, k, org, n: g.sources[org].update(x={"uid": "x", "name": "X", "url": "http://x"}),
+    "has a second data source": lambda g, k, org, n: g.sources[org].update(x={"uid": "x", "name": "X", "url": "x"}),
     "has no data source": lambda g, k, org, n: g.sources[org].clear(),
     "has no dashboards": lambda g, k, org, n: g.boards[org].clear(),
     "has no folder": lambda g, k, org, n: (g.folders[org].clear(), g.boards[org].clear()),
     "has another password in Grafana": lambda g, k, org, n: g.users[n].update(password="y" * 24),
-    "has another password in the Secret": lambda g, k, org, n: k.put("grafana-user01", base64.b64encode(b"z" * 24).decode()),
+    "has another password in the Secret": lambda g, k, org, n: k.put("grafana-user01", "eno+" * 8),
     "has an empty Secret": lambda g, k, org, n: k.put("grafana-user01", ""),
     "is gone": lambda g, k, org, n: (g.users.pop(n), g.roles[org].pop(n)),
 }
@@ -213,10 +213,10 @@ def put_right(folder):
 def an_edited_dashboard(folder):
     world = World(folder, USERS[:1])
     world.run()
-    board = world.grafana.boards[world.org("user01")]["ridged-drift"]["dashboard"]
-    title, board["title"] = board["title"], "mine"
+    boards = world.grafana.boards[world.org("user01")]
+    title, boards["ridged-drift"]["dashboard"]["title"] = boards["ridged-drift"]["dashboard"]["title"], "mine"
     world.run()
-    check("an edited dashboard is written anew", world.grafana.boards[world.org("user01")]["ridged-drift"]["dashboard"]["title"] == title)
+    check("an edited dashboard is written anew", boards["ridged-drift"]["dashboard"]["title"] == title != "mine")
     world.close()
 
 
@@ -224,8 +224,9 @@ def failures(folder):
     world = World(folder, USERS[:3])
     world.kubernetes.role["rules"][0]["resourceNames"].remove("grafana-user02")
     code, said = world.run()
+    logins = [u["login"] for u in world.grafana.users.values()]
     check("a user who cannot be set up keeps no other from it", code == 1 and "2 of 3 accounts" in said and
-          "user02: GET" in said and [u["login"] for u in world.grafana.users.values()] == ["admin", "user01", "user03"], said)
+          "user02: GET" in said and logins == ["admin", "user01", "user03"], said)
     world.close()
     world = World(folder, USERS[:1], auto_assign_org=False)
     code, said = world.run()
@@ -273,15 +274,15 @@ def tags(client, model):
 def operations(client):
     """(method, pattern) of each operation, with its body's model, statuses, and the model of what it answers."""
     for path in (client / "client").glob("*/*_client.go"):
-        for op, method, pattern in re.findall(r'ID: +"(\w+)",\s+Method: +"(\w+)",\s+PathPattern: +"([^"]+)"', path.read_text()):
+        files = [p.read_text() for p in path.parent.glob("*.go")]
+        declared = re.findall(r'ID: +"(\w+)",\s+Method: +"(\w+)",\s+PathPattern: +"([^"]+)"', path.read_text())
+        for op, method, pattern in declared:
             name = op[0].upper() + op[1:]
-            reader = next((r for r in path.parent.glob("*_responses.go") if f"type {name}Reader struct" in r.read_text()), None)
-            params = next((p for p in path.parent.glob("*_parameters.go") if f"type {name}Params struct" in p.read_text()), None)
-            if not reader:
-                continue
-            answer, sent = reader.read_text(), params.read_text() if params else ""
+            sent = next((f for f in files if f"type {name}Params struct" in f), "")
+            answer = next((f for f in files if f"type {name}Reader struct" in f), "")
             body = re.search(r"^\tBody \*?models\.(\w+)$", sent, re.M)
-            payload = re.search(rf"^type {name}OK struct \{{.*?^\tPayload (?:\[\])?\*?models\.(\w+)$", answer, re.M | re.S)
+            payload = re.search(rf"^type {name}OK struct \{{.*?^\tPayload (?:\[\])?\*?models\.(\w+)$", answer,
+                                re.M | re.S)
             yield (method, re.compile("/api" + re.sub(r"\{\w+\}", "[^/]+", pattern))), {
                 "body": body and body[1], "statuses": set(map(int, re.findall(r"^\tcase (\d+):", answer, re.M))),
                 "answer": payload and payload[1]}
@@ -323,9 +324,10 @@ def contract(folder, client):
         world.close()
     asked = {(m, re.sub(r"\d+", "N", t.partition("?")[0])) for m, t, *_ in entries}
     bad = sorted({s for e in entries if (s := strange(client, known, e))})
-    check(f"Grafana's own client knows {len(asked)} requests, their bodies and their answers", len(asked) > 15 and not bad, "; ".join(bad))
-    wrong = [("GET", "/api/orgz", None, 200, {}), ("POST", "/api/orgs", {"title": "x"}, 200, {}), ("POST", "/api/orgs", {}, 418, {}),
-             ("POST", "/api/orgs", {}, 200, {"number": 1})]
+    check(f"Grafana's own client knows {len(asked)} requests, their bodies and their answers",
+          len(asked) > 15 and not bad, "; ".join(bad))
+    wrong = [("GET", "/api/orgz", None, 200, {}), ("POST", "/api/orgs", {"title": "x"}, 200, {}),
+             ("POST", "/api/orgs", {}, 418, {}), ("POST", "/api/orgs", {}, 200, {"number": 1})]
     check("and would know of a wrong path, body, status and answer", all(strange(client, known, e) for e in wrong),
           [strange(client, known, e) for e in wrong])
 

@@ -91,9 +91,11 @@ class Grafana(Server):
         ("PUT", r"/api/admin/users/(\d+)/permissions", "set_permissions"),
         ("GET", "/api/orgs", "orgs_by_name"), ("POST", "/api/orgs", "create_org"),
         ("GET", r"/api/orgs/(\d+)/users", "members"), ("POST", r"/api/orgs/(\d+)/users", "add_member"),
-        ("PATCH", r"/api/orgs/(\d+)/users/(\d+)", "set_role"), ("DELETE", r"/api/orgs/(\d+)/users/(\d+)", "remove_member"),
+        ("PATCH", r"/api/orgs/(\d+)/users/(\d+)", "set_role"),
+        ("DELETE", r"/api/orgs/(\d+)/users/(\d+)", "remove_member"),
         ("GET", "/api/datasources", "datasources"), ("POST", "/api/datasources", "create_datasource"),
-        ("PUT", "/api/datasources/uid/([^/]+)", "put_datasource"), ("DELETE", "/api/datasources/uid/([^/]+)", "remove_datasource"),
+        ("PUT", "/api/datasources/uid/([^/]+)", "put_datasource"),
+        ("DELETE", "/api/datasources/uid/([^/]+)", "remove_datasource"),
         ("GET", "/api/folders/([^/]+)", "folder"), ("POST", "/api/folders", "create_folder"),
         ("GET", "/api/dashboards/uid/([^/]+)", "dashboard"), ("POST", "/api/dashboards/db", "save_dashboard"),
     ]
@@ -157,7 +159,8 @@ class Grafana(Server):
 
     def user_orgs(self, user, **_):
         self.admin()
-        return [{"orgId": o, "name": self.orgs[o]["name"], "role": m[int(user)]} for o, m in self.roles.items() if int(user) in m]
+        return [{"orgId": org, "name": self.orgs[org]["name"], "role": members[int(user)]}
+                for org, members in self.roles.items() if int(user) in members]
 
     def create_user(self, body, **_):
         self.admin()
@@ -171,7 +174,8 @@ class Grafana(Server):
         if org not in self.orgs:
             raise Refusal(400, "organization not found")
         number = max(self.users) + 1
-        self.users[number] = {"id": number, "login": body["login"], "password": body["password"], "isGrafanaAdmin": False}
+        self.users[number] = {"id": number, "login": body["login"], "password": body["password"],
+                              "isGrafanaAdmin": False}
         self.roles[org][number] = role
         return {"id": number, "message": "User created"}
 
@@ -301,7 +305,8 @@ class Grafana(Server):
         if board["uid"] in have and not body["overwrite"]:
             raise Refusal(412, "version mismatch")
         version = have[board["uid"]]["dashboard"]["version"] + 1 if board["uid"] in have else 1
-        have[board["uid"]] = {"meta": {"folderUid": body["folderUid"]}, "dashboard": board | {"id": 7, "version": version}}
+        have[board["uid"]] = {"meta": {"folderUid": body["folderUid"]},
+                              "dashboard": board | {"id": 7, "version": version}}
         return {"uid": board["uid"], "id": 7, "version": version, "status": "success", "url": ""}
 
 
@@ -320,8 +325,8 @@ class Kubernetes(Server):
             raise Refusal(401)
 
     def allowed(self, verb, name):
-        if not any(verb in rule["verbs"] and "secrets" in rule["resources"] and name in rule.get("resourceNames", [name])
-                   for rule in self.role["rules"]):
+        if not any(verb in rule["verbs"] and "secrets" in rule["resources"] and
+                   name in rule.get("resourceNames", [name]) for rule in self.role["rules"]):
             raise Refusal(403, f"cannot {verb} {name}")
         if name not in self.secrets:
             raise Refusal(404)
@@ -334,7 +339,8 @@ class Kubernetes(Server):
         secret = self.allowed("patch", name)
         if headers["Content-Type"] != "application/merge-patch+json":
             raise Refusal(415)
-        if body["metadata"].get("resourceVersion", secret["metadata"]["resourceVersion"]) != secret["metadata"]["resourceVersion"]:
+        version = secret["metadata"]["resourceVersion"]
+        if body["metadata"].get("resourceVersion", version) != version:
             raise Refusal(409, "the object has been modified")
         return self.put(name, body["data"]["password"])
 

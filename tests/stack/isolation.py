@@ -28,7 +28,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.parse
 
 import yaml
 
@@ -173,7 +172,8 @@ def load(ridged, model, stop):
 def watch_panels(port):
     for series in ("model:model_r2:worst", "model_prediction_psi"):
         wait(f"user01's door gives {series}", lambda series=series: series_of(port, series))
-    asked = [sys.executable, HERE / "panels.py", "--url", f"http://127.0.0.1:{port}", "--range", "30", "--scrape", "0.5"]
+    url = f"http://127.0.0.1:{port}"
+    asked = [sys.executable, HERE / "panels.py", "--url", url, "--range", "30", "--scrape", "0.5"]
     wait("every panel has an answer through user01's door",
          lambda: subprocess.run(asked, capture_output=True, check=False).returncode == 0, 30)
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
@@ -190,7 +190,8 @@ def watch_shut(p, port, word):
     check("Prometheus itself answers what is to be shut", len(open_directly) == len(crafted.CLOSED),
           set(crafted.CLOSED) - set(open_directly) or "")
     check("and tells of user02", secret(get(p.port, "/api/v1/targets")) and secret(get(p.port, "/federate?match[]=up")))
-    for what, method, paths in (("paths that know no tenant", "GET", crafted.CLOSED), ("detours", "GET", crafted.DETOURS),
+    for what, method, paths in (("paths that know no tenant", "GET", crafted.CLOSED),
+                                ("detours", "GET", crafted.DETOURS),
                                 ("paths that change something", "POST", crafted.CHANGES)):
         answers = {path: ask(port, crafted.raw(method, path)) for path in paths}
         bad = [f"{path}: {a.status} {a.body[:80]!r}" for path, a in answers.items()
@@ -199,8 +200,8 @@ def watch_shut(p, port, word):
 
 
 def watch_exemplars(p, doors, word):
-    around = urllib.parse.urlencode({"query": "secret_seconds_bucket", "start": time.time() - 60, "end": time.time() + 60})
-    target = "/api/v1/query_exemplars?" + around
+    now = time.time()
+    target = "/api/v1/query_exemplars?" + crafted.form(query="secret_seconds_bucket", start=now - 60, end=now + 60)
     wait("Prometheus itself has user02's exemplars", lambda: word in get(p.port, target).body.decode())
     check("user02's door too", word in get(doors.port["user02"], target).body.decode())
     answer = get(doors.port["user01"], target)
@@ -226,7 +227,8 @@ def watch_living(options, program, folder):
     clients = [threading.Thread(target=load, args=(server, model, stop), daemon=True) for server in servers]
     targets = folder / "targets.json"
     targets.write_text(json.dumps([s.target() for s in servers] + [page.target()]))
-    rewritten(folder / "config", SCALE, "${1}:8000=${1}${2}", f"alertmanager.monitoring.svc:9093=127.0.0.1:{free_port()}",
+    rewritten(folder / "config", SCALE, "${1}:8000=${1}${2}",
+              f"alertmanager.monitoring.svc:9093=127.0.0.1:{free_port()}",
               f"ridge-relay.monitoring.svc:9099=127.0.0.1:{free_port()}", targets=str(targets))
     p = Prometheus("living", folder, program, folder / "config/prometheus.yml", "--enable-feature=exemplar-storage")
     doors = Doors("living", folder, options.proxy, p.url)
@@ -251,7 +253,8 @@ def watch_living(options, program, folder):
 
 def copy_without(stored, folder, name, selector):
     """What is stored of that selector, as the blocks of another Prometheus."""
-    dump = subprocess.run([PROMTOOL, "tsdb", "dump", f"--match={selector}", stored], check=True, capture_output=True, text=True)
+    dump = subprocess.run([PROMTOOL, "tsdb", "dump", f"--match={selector}", stored], check=True, capture_output=True,
+                          text=True)
     text, out = folder / f"{name}.om", folder / f"data-{name}"
     with text.open("w") as file:
         for line in dump.stdout.splitlines():
@@ -296,8 +299,8 @@ def compare(what, worlds, requests):
 
 def watch_worlds(options, program, folder, stored, at):
     worlds = two_worlds(options, program, folder, stored)
-    for what, requests in (("queries", crafted.queries), ("listings", crafted.listings), ("disguises", crafted.disguises)):
-        compare(what, worlds, list(requests(OTHER, at)))
+    for requests in (crafted.queries, crafted.listings, crafted.disguises):
+        compare(requests.__name__, worlds, list(requests(OTHER, at)))
     both, doors = worlds[0]
     # What nginx is there for; a later prom-label-proxy may not need it.
     one = next(r for r in crafted.disguises(OTHER, at) if r.name == "GET values with a multipart body")

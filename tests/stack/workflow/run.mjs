@@ -132,7 +132,7 @@ function execute(script, env, cwd, milliseconds) {
   });
 }
 
-async function runAction(step, inputs, job, contexts) {
+async function runAction(step, inputs, job) {
   const [name, version] = step.uses.value.split("@");
   if (!/^[0-9a-f]{40}$/.test(version)) throw new Error(`${name}: expected a commit, got ${version}`);
   const outputs = await ACTIONS[name](inputs, job);
@@ -187,7 +187,7 @@ async function runSteps(definition, job, record, contexts) {
         );
         const inputs = Object.fromEntries(Object.entries(value(step.with, contexts) ?? {}).map(([k, v]) => [k, text(v)]));
         result = step.uses
-          ? await runAction(step, inputs, job, contexts)
+          ? await runAction(step, inputs, job)
           : await runScript(step, job, contexts, env, Math.max(deadline - Date.now(), 1));
       }
     } catch (error) {

@@ -1,0 +1,374 @@
+#!/usr/bin/env python3
+"""What a real API server, real controllers and KServe's own webhooks make of the manifests.
+
+    cluster_check.py --programs FOLDER     (build.sh prints it)
+
+Applies monitoring and the overlay of every user of k8s/users; sees that controllers make of them pods that are
+admitted and find all they name, that Services and policies meet pods, that applying again changes nothing; who
+may do what; that the mistakes of mistakes.py are refused; deploys one digest, another, and the first again with
+the narrow role that the workflow has; and what KServe makes of the Knative and the ServingRuntime variant, the
+former by Knative's own check. Prints a line each, then `N passed, N failed`.
+"""
+import argparse
+import copy
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import yaml
+
+from cluster import HERE, Cluster, Program, missing
+from mistakes import MISTAKES, account
+from report import check, poll, run, say, wait
+
+ROOT = HERE.parents[1]
+USERS = (ROOT / "k8s/users").read_text().split()
+TENANTS = [f"kubeflow-{user}" for user in USERS]
+MODEL, DEADLINE_S = "california-housing", 600
+OVERLAYS = [f"k8s/overlays/{user}" for user in USERS]
+
+
+def render(cluster, folder):
+    done = cluster.kubectl("kustomize", folder)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def name_of(manifest):
+    return f"{manifest['metadata'].get('namespace', '')}/{manifest['kind']}/{manifest['metadata']['name']}"
+
+
+# ---- apply ----
+
+def apply(cluster, folder):
+    """No error and no warning; what was said if there was one."""
+    done = cluster.kubectl("apply", "--server-side", "--kustomize", folder)
+    return "" if done.returncode == 0 and not done.stderr else done.stderr or f"exit code {done.returncode}"
+
+
+def make_secrets(cluster):
+    wanted = [("monitoring", "grafana-admin", "password"), ("monitoring", "relay-webhook", "token"),
+              ("monitoring", "relay-github", "token")] + [(tenant, "ridged-feedback", "token") for tenant in TENANTS]
+    for namespace, name, key in wanted:
+        cluster.ask("POST", f"/api/v1/namespaces/{namespace}/secrets", {
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {key: os.urandom(9).hex()}})
+
+
+def as_wanted(manifest):
+    """What was asked for, without what the server and controllers say of it."""
+    kept = {key: value for key, value in manifest.items() if key != "status"}
+    kept["metadata"] = {key: value for key, value in manifest["metadata"].items()
+                        if key not in ("managedFields", "resourceVersion")}
+    return kept
+
+
+def check_apply(cluster):
+    said = {folder: apply(cluster, folder) for folder in ["k8s/monitoring", *OVERLAYS]}
+    wrong = {folder: text for folder, text in said.items() if text}
+    check(f"server-side apply of monitoring and {len(OVERLAYS)} overlays: no error, no warning", not wrong, wrong or "")
+    waiting = {pod["metadata"]["name"]: missing(cluster, pod) for pod in cluster.list("/api/v1/pods")}
+    say(f"pods wait for what is not in the repository: {sorted({what for pod in waiting.values() for what in pod})}")
+    make_secrets(cluster)
+
+
+def check_again(cluster):
+    changed = []
+    for folder in ["k8s/monitoring", *OVERLAYS]:
+        manifests = render(cluster, folder)
+        before = [cluster.ask("GET", cluster.path(m)).body for m in manifests]
+        text = apply(cluster, folder)
+        after = [cluster.ask("GET", cluster.path(m)).body for m in manifests]
+        changed += [text] if text else []
+        changed += [name_of(b) for b, a in zip(before, after) if as_wanted(a) != as_wanted(b)]
+    check("applied again, nothing changes", not changed, changed or "")
+
+
+# ---- what became of it ----
+
+def condition(cluster, namespace, kind="Ready"):
+    service = cluster.ask("GET", f"/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices/{MODEL}").body
+    return {c["type"]: c["status"] for c in service.get("status", {}).get("conditions", [])}.get(kind) == "True"
+
+
+def check_pods(cluster):
+    wait(f"{len(TENANTS)} InferenceServices are ready", lambda: all(condition(cluster, t) for t in TENANTS))
+
+    def idle(path, ready):
+        found = [w for w in cluster.list(path) if w["metadata"]["namespace"] in [*TENANTS, "monitoring"]]
+        return len(found) if found and all(w["status"].get(ready, 0) == w["spec"]["replicas"] for w in found) else 0
+
+    wait("Deployments have all their pods", lambda: idle("/apis/apps/v1/deployments", "availableReplicas"))
+    wait("StatefulSets have all their pods", lambda: idle("/apis/apps/v1/statefulsets", "availableReplicas"))
+    done = cluster.kubectl("--namespace=monitoring", "create", "job", "--from=cronjob/grafana-accounts", "accounts-now")
+    wait("the Job of Grafana's accounts runs", lambda: not done.stderr and cluster.ask(
+        "GET", "/apis/batch/v1/namespaces/monitoring/jobs/accounts-now").body.get("status", {}).get("succeeded") == 1)
+    refused = [f"{e['involvedObject']['name']}: {e['message']}" for e in cluster.list(
+        "/api/v1/events", fieldSelector="type=Warning") if e["reason"] == "FailedCreate"]
+    check("no controller was refused a pod", not refused, refused or "")
+
+
+def check_levels(cluster):
+    levels = {n["metadata"]["name"]: n["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce")
+              for n in cluster.list("/api/v1/namespaces")}
+    wrong = [n for n in [*TENANTS, "monitoring"] if levels[n] != "restricted"]
+    check(f"{len(TENANTS) + 1} namespaces enforce the restricted profile", not wrong, wrong or "")
+
+
+def selects(cluster, namespace, selector):
+    """Pods that a label selector of the API finds; the server does the matching."""
+    terms = [f"{key}={value}" for key, value in selector.get("matchLabels", {}).items()]
+    for term in selector.get("matchExpressions", []):
+        values = f" ({','.join(term['values'])})" if term.get("values") else ""
+        terms.append({"In": f"{term['key']} in{values}", "NotIn": f"{term['key']} notin{values}",
+                      "Exists": term["key"], "DoesNotExist": "!" + term["key"]}[term["operator"]])
+    return cluster.list(f"/api/v1/namespaces/{namespace}/pods", labelSelector=",".join(terms))
+
+
+def check_selectors(cluster):
+    blind = [name_of(dict(policy, kind="NetworkPolicy")) for policy in cluster.list(
+        "/apis/networking.k8s.io/v1/networkpolicies")
+        if not selects(cluster, policy["metadata"]["namespace"], policy["spec"]["podSelector"])]
+    check("every NetworkPolicy selects pods that there are", not blind, blind or "")
+    budgets = {b["metadata"]["namespace"]: b["status"].get("expectedPods") for b in cluster.list(
+        "/apis/policy/v1/poddisruptionbudgets")}
+    wrong = {tenant: budgets.get(tenant) for tenant in TENANTS if budgets.get(tenant) != 1}
+    check("every PodDisruptionBudget counts its predictor", not wrong, wrong or "")
+    empty = []
+    for service in cluster.list("/api/v1/namespaces/monitoring/services"):
+        name = service["metadata"]["name"]
+        slices = cluster.list("/apis/discovery.k8s.io/v1/namespaces/monitoring/endpointslices",
+                              labelSelector=f"kubernetes.io/service-name={name}")
+        ports = {port["name"] for s in slices if s.get("endpoints") for port in s.get("ports") or []}
+        empty += [f"{name}:{port['name']}" for port in service["spec"]["ports"] if port["name"] not in ports]
+    check("every port of monitoring's Services leads to a pod", not empty, empty or "")
+
+
+def check_training(cluster):
+    said = []
+    for path in sorted((ROOT / "k8s/training").glob("*.yaml")):
+        for job in yaml.safe_load_all(path.read_text()):
+            job["metadata"]["namespace"] = TENANTS[0]
+            pod = pod_from(job["spec"]["template"], TENANTS[0], job["metadata"]["name"])
+            said += [f"{path.name}: {a.message or a.warnings}" for a in (
+                cluster.try_apply(job), cluster.try_create(pod)) if not a.good or a.warnings]
+    check("the Jobs of k8s/training and their pods are admitted in a tenant's namespace", not said, said or "")
+
+
+# ---- rights ----
+
+READ = [("get", "inferenceservices", "serving.kserve.io"), ("list", "pods", ""), ("get", "deployments", "apps")]
+DEPLOY = [("patch", "inferenceservices", "serving.kserve.io"), ("patch", "poddisruptionbudgets", "policy")]
+NEVER = [("get", "secrets", ""), ("list", "secrets", ""), ("create", "pods", ""), ("delete", "namespaces", ""),
+         ("delete", "inferenceservices", "serving.kserve.io"), ("patch", "deployments", "apps"),
+         ("create", "rolebindings", "rbac.authorization.k8s.io"), ("escalate", "roles", "rbac.authorization.k8s.io"),
+         ("patch", "networkpolicies", "networking.k8s.io"), ("impersonate", "users", ""), ("create", "pods/exec", ""),
+         ("create", "pods/portforward", ""), ("create", "serviceaccounts/token", "")]
+
+
+def rights(cluster, who, acts, namespaces):
+    """The (act, namespace) that are allowed, where None stands for all namespaces."""
+    user, groups = who
+    found = set()
+    for verb, resource, group in acts:
+        for namespace in namespaces:
+            plain, _, sub = resource.partition("/")
+            if cluster.may(user, groups, verb, plain, group, namespace, sub):
+                found.add((verb, resource, namespace))
+    return found
+
+
+def expect_rights(cluster, text, who, acts, allowed, where):
+    """Of acts, exactly `allowed` in exactly `where`, and nothing of NEVER anywhere."""
+    everywhere = [*TENANTS, "monitoring", "default", "kube-system", None]
+    found = rights(cluster, who, acts + NEVER, everywhere)
+    wanted = {(verb, resource, namespace) for verb, resource, _ in allowed for namespace in where}
+    check(text, found == wanted, sorted(map(str, found ^ wanted)) or "")
+
+
+def check_rights(cluster):
+    wrong = {}
+    for user, tenant in zip(USERS, TENANTS):
+        found = rights(cluster, (user, [tenant]), READ + DEPLOY + NEVER, [*TENANTS, "monitoring", "default", None])
+        if found != {(verb, resource, tenant) for verb, resource, _ in READ}:
+            wrong[user] = sorted(map(str, found))
+    check(f"each of {len(USERS)} users reads one's own namespace, and nothing anywhere else", not wrong, wrong or "")
+    expect_rights(cluster, "the deployer's role: InferenceServices and budgets of the tenants", (
+        "deployer", ["ridged-deployers"]), READ + DEPLOY, READ + DEPLOY, TENANTS)
+    expect_rights(cluster, "Prometheus lists pods in the tenants' namespaces, and nothing anywhere else", account(
+        "monitoring", "prometheus"), READ + DEPLOY, [("list", "pods", "")], TENANTS)
+    expect_rights(cluster, "the server's own account may nothing", account(TENANTS[0], "ridged"), READ + DEPLOY, [], [])
+    expect_rights(cluster, "an account that nobody named may nothing", account(TENANTS[0], "default"),
+                  READ + DEPLOY, [], [])
+
+
+# ---- mistakes ----
+
+def pod_from(template, namespace, name):
+    metadata = {**copy.deepcopy(template.get("metadata", {})), "namespace": namespace, "name": name}
+    metadata.pop("creationTimestamp", None)
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": copy.deepcopy(template["spec"])}
+
+
+def good_objects(cluster, folder):
+    """What the mistakes are made in, by KIND/NAME."""
+    manifests = render(cluster, "k8s/monitoring") + render(cluster, overlay(folder, USERS[0], "runtime"))
+    manifests += render(cluster, OVERLAYS[0])
+    found = {f"{m['kind']}/{m['metadata']['name']}": m for m in manifests}
+    found.update({key.rsplit("-", 1)[0]: m for key, m in found.items() if m["kind"] == "ConfigMap"})
+    deployment = cluster.ask("GET", f"/apis/apps/v1/namespaces/{TENANTS[0]}/deployments/{MODEL}-predictor").body
+    found[f"Pod/{MODEL}-predictor"] = pod_from(deployment["spec"]["template"], TENANTS[0], "trial")
+    return found
+
+
+def pod_of(manifest):
+    spec = manifest.get("spec", {})
+    spec = spec.get("jobTemplate", {}).get("spec", spec)
+    if "template" in spec:
+        return spec["template"]["spec"]
+    return spec.get("predictor", spec)
+
+
+def attempt(cluster, manifest, who):
+    named = {"user": who[0], "groups": who[1]} if who else {}
+    return (cluster.try_create if manifest["kind"] == "Pod" else cluster.try_apply)(manifest, **named)
+
+
+def check_mistakes(cluster, folder):
+    objects = good_objects(cluster, folder)
+    for name in sorted({mistake[0] for mistake in MISTAKES}):
+        answer = attempt(cluster, objects[name], None)
+        if not answer.good or answer.warnings:
+            check(f"{name} is accepted without mistakes", False, answer.message or answer.warnings)
+    for name, change, words, *who in MISTAKES:
+        wrong = copy.deepcopy(objects[name])
+        pod = pod_of(wrong)
+        exec(change, {"m": wrong, "p": pod, "c": (pod.get("containers") or [None])[0]})
+        answer = attempt(cluster, wrong, who[0] if who else None)
+        refused = not answer.good and all(word in answer.message for word in words.split("|"))
+        whose = f" by {who[0][0].replace('system:serviceaccount:', '')}" if who else ""
+        check(f"refused: {name}{whose}: {change}", refused, answer.message[:300] or f"accepted ({answer.status})")
+
+
+# ---- variants, upgrade and rollback ----
+
+def overlay(folder, user, component, *patches):
+    """A kustomization as README has it: the user's overlay with a component over it."""
+    place = folder / f"{component}-{user}"
+    place.mkdir(exist_ok=True)
+    relative = os.path.relpath(ROOT / "k8s", place)
+    (place / "kustomization.yaml").write_text(yaml.safe_dump({
+        "resources": [f"{relative}/overlays/{user}"], "components": [f"{relative}/{component}"],
+        "patches": [{"target": {"kind": "InferenceService"}, "patch": json.dumps(patch)} for patch in patches]}))
+    return place
+
+
+def image_of(cluster, namespace):
+    pods = selects(cluster, namespace, {"matchLabels": {"serving.kserve.io/inferenceservice": MODEL}})
+    return {pod["spec"]["containers"][0]["image"] for pod in pods if pod["status"]["phase"] == "Running"
+            and "deletionTimestamp" not in pod["metadata"]}
+
+
+def check_upgrade(cluster, folder):
+    config = json.loads(cluster.kubeconfig.read_text())
+    config["users"][0]["user"].update({"as": "deployer", "as-groups": ["ridged-deployers"]})
+    narrow = folder / "deployer"
+    narrow.write_text(json.dumps(config))
+    environment = {**cluster.environment, "KUBECONFIG": str(narrow), "USER_ID": USERS[0]}
+    first, second = (f"registry.example/ridged@sha256:{digit * 64}" for digit in "ab")
+    for text, image in (("deployed", first), ("upgraded", second), ("rolled back", first)):
+        done = subprocess.run(["sh", "k8s/deploy/deploy.sh", "deploy"], cwd=ROOT, text=True, capture_output=True,
+                              env={**environment, "IMAGE": image})
+        check(f"{text}: the workflow's own script is accepted with the narrow role", done.returncode == 0,
+              done.stderr[-500:])
+        wait(f"{text}: {image[-6:]} is what runs", lambda: image_of(cluster, TENANTS[0]) == {image})
+    text = apply(cluster, OVERLAYS[0])
+    check("an overlay applied without the digest is refused as a conflict", "conflict" in text, text.split("\n")[0])
+
+
+def start_anew(cluster, namespace):
+    """KServe refuses to change an InferenceService's mode: the old one goes first."""
+    path = f"/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices/{MODEL}"
+    cluster.ask("DELETE", path)
+    wait(f"{namespace}: the InferenceService and its pods are gone", lambda: cluster.ask(
+        "GET", path).status == 404 and not image_of(cluster, namespace))
+
+
+def knative_says(cluster, service):
+    return subprocess.run([cluster.programs / "knative-check"], input=json.dumps(service), text=True,
+                          capture_output=True).stdout.strip()
+
+
+KNATIVE_MISTAKES = [
+    ("s['affinity'] = {'podAffinity': {}}", "affinity"),
+    ("s['securityContext'] = {'runAsNonRoot': True}", "securityContext"),
+    ("s['volumes'][0] = {'name': 'feedback', 'persistentVolumeClaim': {'claimName': 'c'}}", "persistentVolumeClaim"),
+    ("c['env'][0] = {'name': 'A', 'valueFrom': {'fieldRef': {'fieldPath': 'metadata.name'}}}", "fieldRef"),
+    ("c['ports'].append({'containerPort': 8000})", "more than one container port"),
+    ("c['livenessProbe']['httpGet']['port'] = 'metrics'", "livenessProbe"),
+]
+
+
+def check_knative(cluster, folder):
+    namespace = TENANTS[-1]
+    start_anew(cluster, namespace)
+    text = apply(cluster, overlay(folder, USERS[-1], "knative"))
+    check("the Knative variant is accepted, without a warning", not text, text)
+    path = f"/apis/serving.knative.dev/v1/namespaces/{namespace}/services/{MODEL}-predictor"
+    made = poll(lambda: cluster.ask("GET", path).good and cluster.ask("GET", path).body)
+    check("KServe makes a Knative Service of it", made)
+    if not made:
+        return
+    say_no = knative_says(cluster, made)
+    check("Knative accepts that Service", not say_no, say_no)
+    for change, word in KNATIVE_MISTAKES:
+        wrong = copy.deepcopy(made)
+        spec = wrong["spec"]["template"]["spec"]
+        exec(change, {"s": spec, "c": spec["containers"][0]})
+        said = knative_says(cluster, wrong)
+        check(f"refused by Knative: {change}", word in said, said)
+    text = apply(cluster, overlay(folder, USERS[-1], "knative", [
+        {"op": "add", "path": "/spec/predictor/canaryTrafficPercent", "value": 10}]))
+    check("a canary of 10 % is accepted in the Knative variant", not text, text)
+
+
+def check_runtime(cluster, folder):
+    user, namespace = USERS[-2], TENANTS[-2]
+    start_anew(cluster, namespace)
+    text = apply(cluster, overlay(folder, user, "runtime"))
+    check("the ServingRuntime variant is accepted, without a warning", not text, text)
+    cluster.ask("POST", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "models"}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
+    wait("the ServingRuntime variant is ready", lambda: condition(cluster, namespace))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--programs", required=True, type=pathlib.Path)
+    programs = parser.parse_args().programs
+
+    def body(folder):
+        cluster = Cluster(folder, programs)
+        cluster.start()
+        cluster.install_kserve()
+        cluster.start_kubelet()
+        check_apply(cluster)
+        check_pods(cluster)
+        check_levels(cluster)
+        check_selectors(cluster)
+        check_training(cluster)
+        check_again(cluster)
+        check_rights(cluster)
+        check_mistakes(cluster, folder)
+        check_upgrade(cluster, folder)
+        check_knative(cluster, folder)
+        check_runtime(cluster, folder)
+
+    sys.exit(run("cluster-check", DEADLINE_S, body, Program.stop_all))
+
+
+if __name__ == "__main__":
+    main()
