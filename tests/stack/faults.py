@@ -416,11 +416,11 @@ def in_the_workflow(options, folder):
     data = Data(folder, options.build, options.made_up)
     _, rows = read_rows(data.holdout)
     random.Random(2).shuffle(rows)
-    # Prometheus' own durations, shortened as the rules are: k8s/monitoring gives it a grace of a minute.
+    # What Alertmanager is told ends after four times that delay: a minute by default, here as much shorter as all is.
     plane = Plane(folder, options.build, ("user01", "user02"), data=data,
                   ridged=(f"--quality_window={WINDOW}", f"--quality_min_samples={MIN_SAMPLES}"),
                   relay=("--poll_interval=1", "--list_delay=4"),
-                  prometheus=("--rules.alert.for-grace-period=2s", "--rules.alert.resend-delay=2s"))
+                  prometheus=("--rules.alert.resend-delay=2s",))
     # Whatever the limits, a challenger has to be better.
     plane.user_variables["user01"] = {"MAX_MAE": "9", "MIN_R2": "-9"}
     line = TimeLine()

@@ -9,6 +9,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import threading
 from github_mock import BRANCH, REPOSITORY, WORKFLOW, GitHub
 from programs import MODEL, Alertmanager, Listener, Program, Prometheus, Relay, Ridged, free_port, rewritten
 from report import HERE, ROOT
+from rewrite import divided
 import table
 
 BUNDLED = ROOT / "model/california-housing.json"
@@ -52,13 +54,19 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+def committed_flags(scale):
+    """What k8s/monitoring tells Prometheus about alerts, scaled as the rules are."""
+    text = (ROOT / "k8s/monitoring/workloads/prometheus.yaml").read_text()
+    return [f"{flag}={divided(value, scale)}" for flag, value in re.findall(r"- (--rules\.alert\.[\w-]+)=(\w+)", text)]
+
+
 class Plane:
     """users: whose ridged to start. start: takes the workflow's place. routes_scale: Alertmanager's, if another."""
 
     def __init__(self, folder, build, users=(), start=None, data=None, scale=30, routes_scale=None, ridged=(), relay=(),
                  prometheus=(), list_delay=2.0):
         self.folder, self.build, self.data = folder, build, data
-        self.ridged_options, self.prometheus_options = ridged, prometheus
+        self.ridged_options, self.prometheus_options = ridged, (*committed_flags(scale), *prometheus)
         self.people, self.user_variables = Listener(), {}
         self.cluster, self.registry = folder / "cluster", folder / "registry"
         self.ports = {name: free_port() for name in ("relay", "alertmanager", "prometheus")}
