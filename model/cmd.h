@@ -124,6 +124,9 @@ struct cmd_rows {
 bool cmd_each_block(const struct model *model, const char *path, const struct cmd_rows *rows,
                     struct error *err) MUST_CHECK;
 
+/* Members of the object that w is in: rows, mae, rmse, r2. */
+void cmd_put_figures(struct json_writer *w, const struct model_figures *figures);
+
 /* The finished document and a line end, to standard output. */
 bool cmd_put_json(struct json_writer *w, struct error *err) MUST_CHECK;
 

@@ -61,14 +61,7 @@ static void put_contender(struct json_writer *w, const char *role, const struct 
     json_put_string(w, model_version(model));
     json_key(w, "sha256");
     json_put_string(w, model_sha256(model));
-    json_key(w, "rows");
-    json_put_u64(w, figures->rows);
-    json_key(w, "mae");
-    json_put_number(w, figures->mae);
-    json_key(w, "rmse");
-    json_put_number(w, figures->rmse);
-    json_key(w, "r2");
-    json_put_number(w, figures->r2);
+    cmd_put_figures(w, figures);
     json_end_object(w);
 }
 

@@ -69,18 +69,39 @@ def series_of(port, expr):
 def settled(answer):
     """The answer, the series of a result in one order: Prometheus has none for some."""
     try:
-        data = json.loads(answer.body)["data"]["result"]
-        return answer._replace(body=sorted(map(json.dumps, data)))
-    except (ValueError, KeyError, TypeError):
+        said = json.loads(answer.body)
+        said["data"]["result"].sort(key=json.dumps)
+        return answer._replace(body=json.dumps(said))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return answer
+
+
+def committed():
+    """The Service of the doors, and the arguments of each container behind it."""
+    service, deployment = yaml.safe_load_all((TENANTS / "tenant-proxy.yaml").read_text())
+    return service, {c["name"]: c.get("args", []) for c in deployment["spec"]["template"]["spec"]["containers"]}
+
+
+def watch_committed():
+    """From the port that grafana-accounts gives a user to the namespace in the arguments, for every user."""
+    service, arguments = committed()
+    config = (TENANTS / "nginx.conf").read_text()
+    users = (ROOT / "k8s/users").read_text().split()
+    good = [user for user in users if (n := user.removeprefix("user")) and
+            {"name": user, "port": int(f"90{n}"), "targetPort": int(f"90{n}")} in service["spec"]["ports"] and
+            f" listen 90{n};" in config and f" 90{n} 127.0.0.1:190{n};" in config and
+            {f"-insecure-listen-address=127.0.0.1:190{n}", f"-label-value=kubeflow-{user}"} <= set(arguments[user]) and
+            sum(a.startswith("-label") for a in arguments[user]) == 2]
+    check(f"the doors of {len(users)} users lead to the namespaces of these", good == users, {*users} - {*good} or "")
+    check("and there is none beside them and the operators'", {*users, "operators", "nginx"} == arguments.keys() and
+          config.count(" listen ") == len(users) + 1 == len(service["spec"]["ports"]))
 
 
 class Doors:
     """nginx and the proxies of NUMBERS before one Prometheus; ports by name."""
 
     def __init__(self, name, folder, program, upstream):
-        _, deployment = yaml.safe_load_all((TENANTS / "tenant-proxy.yaml").read_text())
-        arguments = {c["name"]: c.get("args", []) for c in deployment["spec"]["template"]["spec"]["containers"]}
+        _, arguments = committed()
         self.port = {name: free_port() for name in NUMBERS}
         self.inner = {}  # the committed address of a proxy, and its port here
         for user in NUMBERS:
@@ -310,6 +331,7 @@ def watch_worlds(options, program, folder, stored, at):
 
 
 def isolation(options, folder):
+    watch_committed()
     for number, program in enumerate(options.prometheus):
         say(subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split(" (")[0])
         here = folder / str(number)
