@@ -103,6 +103,7 @@ class Cluster:
         self.apply("\n---\n".join(document for document in (
             istio / "kubernetes/customresourcedefinitions.gen.yaml").read_text().split("\n---\n")
             if "name: virtualservices." in document))
+        self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
         self.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kserve"}}))
         self.apply((kserve / "config/configmap/inferenceservice.yaml").read_text(), "kserve")
         self.apply(output_of(self.programs / "kubectl", "kustomize", kserve / "config/storagecontainers"))

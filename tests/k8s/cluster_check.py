@@ -14,8 +14,11 @@ import copy
 import json
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
+import textwrap
 
 import yaml
 
@@ -41,20 +44,42 @@ def name_of(manifest):
     return f"{manifest['metadata'].get('namespace', '')}/{manifest['kind']}/{manifest['metadata']['name']}"
 
 
+# ---- the README's commands ----
+
+FIRST, NEXT = (f"registry.example/ridged@sha256:{digit * 64}" for digit in "ab")
+
+
+def readme_blocks():
+    """The indented blocks of the README's chapter on clusters, in order."""
+    chapter = (ROOT / "README.md").read_text().split("\n## In a cluster\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"(?:^    .*\n)+", chapter, re.M)
+    return [textwrap.dedent(block) for block in blocks]
+
+
+def check_readme(cluster, folder):
+    """Runs them in one shell, in a copy of what they need, as they stand."""
+    place = folder / "clone"
+    shutil.copytree(ROOT / "k8s", place / "k8s")
+    shutil.copy(ROOT / "Makefile", place)
+    (place / "github-token").write_text("token")
+    blocks = readme_blocks()
+    script = "".join(f"echo '@ {i}'\n{block}" for i, block in enumerate(blocks))
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=place, text=True, capture_output=True, env={
+        **cluster.environment, "IMAGE": FIRST, "NEXT": NEXT, "MAKEFLAGS": "--no-print-directory"})
+    begun = done.stdout.count("\n@ ") + done.stdout.startswith("@ ")
+    for i, block in enumerate(blocks):
+        good = i < begun - 1 or (i == begun - 1 and done.returncode == 0)
+        check(f"README: {block.splitlines()[0].strip()} ...", good, "" if good else done.stderr[-1000:] or "not reached")
+    warnings = [line for line in done.stderr.splitlines() if "arning" in line]
+    check("README: no command warned of anything", not warnings, warnings or "")
+
+
 # ---- apply ----
 
 def apply(cluster, folder):
     """No error and no warning; what was said if there was one."""
     done = cluster.kubectl("apply", "--server-side", "--kustomize", folder)
     return "" if done.returncode == 0 and not done.stderr else done.stderr or f"exit code {done.returncode}"
-
-
-def make_secrets(cluster):
-    wanted = [("monitoring", "grafana-admin", "password"), ("monitoring", "relay-webhook", "token"),
-              ("monitoring", "relay-github", "token")] + [(tenant, "ridged-feedback", "token") for tenant in TENANTS]
-    for namespace, name, key in wanted:
-        cluster.ask("POST", f"/api/v1/namespaces/{namespace}/secrets", {
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {key: os.urandom(9).hex()}})
 
 
 def as_wanted(manifest):
@@ -65,13 +90,21 @@ def as_wanted(manifest):
     return kept
 
 
+def start_anew(cluster, namespace):
+    """KServe refuses to change an InferenceService's mode: the old one goes first."""
+    path = f"/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices/{MODEL}"
+    cluster.ask("DELETE", path)
+    wait(f"{namespace}: the InferenceService and its pods are gone", lambda: cluster.ask(
+        "GET", path).status == 404 and not image_of(cluster, namespace))
+
+
 def check_apply(cluster):
+    """Everything as it is in the repository, where the README's commands had put in other images."""
+    for tenant in TENANTS:
+        start_anew(cluster, tenant)
     said = {folder: apply(cluster, folder) for folder in ["k8s/monitoring", *OVERLAYS]}
     wrong = {folder: text for folder, text in said.items() if text}
     check(f"server-side apply of monitoring and {len(OVERLAYS)} overlays: no error, no warning", not wrong, wrong or "")
-    waiting = {pod["metadata"]["name"]: missing(cluster, pod) for pod in cluster.list("/api/v1/pods")}
-    say(f"pods wait for what is not in the repository: {sorted({what for pod in waiting.values() for what in pod})}")
-    make_secrets(cluster)
 
 
 def check_again(cluster):
@@ -102,9 +135,8 @@ def check_pods(cluster):
 
     wait("Deployments have all their pods", lambda: idle("/apis/apps/v1/deployments", "availableReplicas"))
     wait("StatefulSets have all their pods", lambda: idle("/apis/apps/v1/statefulsets", "availableReplicas"))
-    done = cluster.kubectl("--namespace=monitoring", "create", "job", "--from=cronjob/grafana-accounts", "accounts-now")
-    wait("the Job of Grafana's accounts runs", lambda: not done.stderr and cluster.ask(
-        "GET", "/apis/batch/v1/namespaces/monitoring/jobs/accounts-now").body.get("status", {}).get("succeeded") == 1)
+    wait("the Job of Grafana's accounts is done", lambda: cluster.ask(
+        "GET", "/apis/batch/v1/namespaces/monitoring/jobs/grafana-accounts-now").body["status"].get("succeeded") == 1)
     refused = [f"{e['involvedObject']['name']}: {e['message']}" for e in cluster.list(
         "/api/v1/events", fieldSelector="type=Warning") if e["reason"] == "FailedCreate"]
     check("no controller was refused a pod", not refused, refused or "")
@@ -272,28 +304,20 @@ def image_of(cluster, namespace):
 
 
 def check_upgrade(cluster, folder):
+    """As the narrow role that the workflow has."""
     config = json.loads(cluster.kubeconfig.read_text())
     config["users"][0]["user"].update({"as": "deployer", "as-groups": ["ridged-deployers"]})
     narrow = folder / "deployer"
     narrow.write_text(json.dumps(config))
     environment = {**cluster.environment, "KUBECONFIG": str(narrow), "USER_ID": USERS[0]}
-    first, second = (f"registry.example/ridged@sha256:{digit * 64}" for digit in "ab")
-    for text, image in (("deployed", first), ("upgraded", second), ("rolled back", first)):
-        done = subprocess.run(["sh", "k8s/deploy/deploy.sh", "deploy"], cwd=ROOT, text=True, capture_output=True,
-                              env={**environment, "IMAGE": image})
-        check(f"{text}: the workflow's own script is accepted with the narrow role", done.returncode == 0,
+    for text, image in (("deployed", FIRST), ("upgraded", NEXT), ("rolled back", FIRST)):
+        done = subprocess.run(["sh", "k8s/deploy/deploy.sh", "deploy"], cwd=folder / "clone", text=True,
+                              capture_output=True, env={**environment, "IMAGE": image})
+        check(f"{text}: the workflow's own script does it with the narrow role", done.returncode == 0,
               done.stderr[-500:])
         wait(f"{text}: {image[-6:]} is what runs", lambda: image_of(cluster, TENANTS[0]) == {image})
     text = apply(cluster, OVERLAYS[0])
     check("an overlay applied without the digest is refused as a conflict", "conflict" in text, text.split("\n")[0])
-
-
-def start_anew(cluster, namespace):
-    """KServe refuses to change an InferenceService's mode: the old one goes first."""
-    path = f"/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices/{MODEL}"
-    cluster.ask("DELETE", path)
-    wait(f"{namespace}: the InferenceService and its pods are gone", lambda: cluster.ask(
-        "GET", path).status == 404 and not image_of(cluster, namespace))
 
 
 def knative_says(cluster, service):
@@ -355,15 +379,16 @@ def main():
         cluster.start()
         cluster.install_kserve()
         cluster.start_kubelet()
+        check_readme(cluster, folder)
+        check_upgrade(cluster, folder)
         check_apply(cluster)
         check_pods(cluster)
+        check_again(cluster)
         check_levels(cluster)
         check_selectors(cluster)
         check_training(cluster)
-        check_again(cluster)
         check_rights(cluster)
         check_mistakes(cluster, folder)
-        check_upgrade(cluster, folder)
         check_knative(cluster, folder)
         check_runtime(cluster, folder)
 
