@@ -29,6 +29,13 @@ static inline bool span_is(struct span span, const char *text)
     return span.n == strlen(text) && memcmp(span.p, text, span.n) == 0;
 }
 
+/* Order by bytes, as strcmp's. */
+static inline int span_compare(struct span a, struct span b)
+{
+    int order = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
+    return order != 0 ? order : (a.n > b.n) - (a.n < b.n);
+}
+
 /* first_bytes: size of the block that is kept over resets; limit_bytes: most the arena may hold in
  * all blocks together, 0 for no limit. NULL when out of memory. Released with arena_free. */
 struct arena *arena_new(size_t first_bytes, size_t limit_bytes) MUST_CHECK;

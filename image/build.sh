@@ -45,14 +45,18 @@ buildah)
     for package in buildah mmdebstrap; do
         command -v $package >/dev/null || missing="$missing $package"
     done
-    # shellcheck disable=SC2086 # a list
-    [ -z "$missing" ] || apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    if [ -n "$missing" ]; then
+        apt-get update -qq
+        # shellcheck disable=SC2086 # a list
+        apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    fi
     mkdir -p "$state"
     in_store inspect --type image "$base" >/dev/null 2>&1 || make_base
     in_store build --isolation chroot --pull=never --timestamp "$SOURCE_DATE_EPOCH" --identity-label=false \
         "$@" --tag "$name" .
     rm -f "$archive"
     in_store push --quiet "$name" "oci-archive:$archive:$name"
+    in_store rmi "$name" >/dev/null # the archive has it; the base stays
     ;;
 *)
     echo "image: expected docker or buildah, got $engine" >&2

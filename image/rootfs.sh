@@ -30,18 +30,17 @@ vouch() {
     (cd "$root" && md5sum "${2#/}") >>"$notes.md5sums"
 }
 
-# The list goes through a file: a pipe would hide a failure.
-for program; do
-    install -s -m 755 "$program" "$root/usr/bin/"
-    # "libc.so.6 => /lib/.../libc.so.6 (0x...)" and "/lib64/ld-linux-x86-64.so.2 (0x...)"
-    ldd "$program" | sed -n 's/^.* => \(\/[^ ]*\) .*/\1/p; s/^\t\(\/[^ ]*\) .*/\1/p'
-done | sort -u >"$root.libraries"
-while read -r library; do
+install -s -m 755 "$@" "$root/usr/bin/"
+# Through a file: a pipe would hide that ldd failed.
+ldd "$@" >"$root.libraries"
+# "libc.so.6 => /lib/.../libc.so.6 (0x...)" and "/lib64/ld-linux-x86-64.so.2 (0x...)"
+libraries=$(sed -n 's/^.* => \(\/[^ ]*\) .*/\1/p; s/^\t\(\/[^ ]*\) .*/\1/p' "$root.libraries" | sort -u)
+rm "$root.libraries"
+for library in $libraries; do
     mkdir -p "$root${library%/*}"
     install -m 755 "$library" "$root$library" # under the name it is looked for
     vouch "$(readlink -f "$library")" "$library"
-done <"$root.libraries"
-rm "$root.libraries"
+done
 
 # update-ca-certificates made the bundle of what its package brings.
 bundle=/etc/ssl/certs/ca-certificates.crt

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Writes what k8s/monitoring has once per user of k8s/users into k8s/monitoring/tenants, or the folder that is
-# named. `make monitoring-check` fails if what is committed is not what this writes.
+# named. `make lint` fails if what is committed is not what this writes.
 #
 #   k8s/monitoring.sh [FOLDER]
 #
@@ -33,7 +33,7 @@ nginx() {
 # whose body of a POST the proxies rewrite, and only the paths that Grafana needs are open.
 pid /tmp/nginx.pid;
 daemon off;
-error_log /dev/stderr warn;
+error_log stderr warn;
 worker_processes 1;
 events {
     worker_connections 1024;
@@ -170,7 +170,7 @@ spec:
       containers:
         - name: nginx
           image: docker.io/nginxinc/nginx-unprivileged:1.29.4-alpine3.23
-          command: [nginx, -c, /etc/tenant-proxy/nginx.conf]
+          command: [nginx, -e, stderr, -c, /etc/tenant-proxy/nginx.conf]
           ports:
             - {name: operators, containerPort: 9000}
 END

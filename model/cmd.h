@@ -47,7 +47,7 @@ struct cmd_options {
     const char *name, *version, *unit, *date, *features, *penalty, *prior;
     double max_mae, min_r2, interval, centres, confidence;
     double selection, validation, recent_rows, min_rows, margin, target_margin;
-    bool json, residuals;
+    bool json, residuals, keep_before_shift;
     struct cmd_list drop, subtract, feedback;
 };
 
@@ -123,6 +123,9 @@ struct cmd_rows {
  * how many values the model clipped. */
 bool cmd_each_block(const struct model *model, const char *path, const struct cmd_rows *rows,
                     struct error *err) MUST_CHECK;
+
+/* Members of the object that w is in: rows, mae, rmse, r2. */
+void cmd_put_figures(struct json_writer *w, const struct model_figures *figures);
 
 /* The finished document and a line end, to standard output. */
 bool cmd_put_json(struct json_writer *w, struct error *err) MUST_CHECK;

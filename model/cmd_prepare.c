@@ -160,7 +160,8 @@ static int run(const struct cmd_options *o, struct error *err)
     struct prepare_options options = {.base = o->data,
                                       .feedback = o->feedback.items,
                                       .feedback_count = o->feedback.count,
-                                      .folder = o->out};
+                                      .folder = o->out,
+                                      .keep_before_shift = o->keep_before_shift};
     if (!check_usage(o, &options, err))
         return CMD_USAGE;
     struct model *champion = model_load_path(o->model, err);
@@ -193,6 +194,9 @@ const struct command cmd_prepare = {
          CMD_NUMBER, CMD_AT(validation), false},
         {"recent_rows", "N", "of the feedback, the latest, that are used (default all)", CMD_NUMBER,
          CMD_AT(recent_rows), false},
+        {"keep_before_shift", "BOOL",
+         "use rows from before the champion's errors changed, too (default false)", CMD_BOOLEAN,
+         CMD_AT(keep_before_shift), false},
         {"min_rows", "N", "that every part of the feedback must have (default 100)", CMD_NUMBER,
          CMD_AT(min_rows), false},
         {"margin", "X",

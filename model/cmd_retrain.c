@@ -7,18 +7,6 @@
 
 #include <math.h>
 
-static void put_figures(struct json_writer *w, const struct model_figures *figures)
-{
-    json_key(w, "rows");
-    json_put_u64(w, figures->rows);
-    json_key(w, "mae");
-    json_put_number(w, figures->mae);
-    json_key(w, "rmse");
-    json_put_number(w, figures->rmse);
-    json_key(w, "r2");
-    json_put_number(w, figures->r2);
-}
-
 static void put_candidate(struct json_writer *w, enum retrain_way way, const struct candidate *c)
 {
     json_begin_object(w);
@@ -32,7 +20,7 @@ static void put_candidate(struct json_writer *w, enum retrain_way way, const str
         json_put_string(w, model_kind(c->model));
         json_key(w, "training_rows");
         json_put_u64(w, model_card(c->model)->rows);
-        put_figures(w, &model_card(c->model)->holdout);
+        cmd_put_figures(w, &model_card(c->model)->holdout);
     }
     json_end_object(w);
 }
@@ -47,7 +35,7 @@ static bool report(const struct cmd_options *o, const struct retrained *r, struc
     json_begin_object(&w);
     json_key(&w, "champion");
     json_begin_object(&w);
-    put_figures(&w, &r->champion);
+    cmd_put_figures(&w, &r->champion);
     json_end_object(&w);
     json_key(&w, "candidates");
     json_begin_array(&w);

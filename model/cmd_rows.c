@@ -7,6 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+void cmd_put_figures(struct json_writer *w, const struct model_figures *figures)
+{
+    json_key(w, "rows");
+    json_put_u64(w, figures->rows);
+    json_key(w, "mae");
+    json_put_number(w, figures->mae);
+    json_key(w, "rmse");
+    json_put_number(w, figures->rmse);
+    json_key(w, "r2");
+    json_put_number(w, figures->r2);
+}
+
 bool cmd_put_json(struct json_writer *w, struct error *err)
 {
     struct span text;

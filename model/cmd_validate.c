@@ -11,10 +11,9 @@
 
 static const double CONFIDENCE_DEFAULT = 0.95, CONFIDENCE_MIN = 0.5, CONFIDENCE_MAX = 0.999;
 
-/* The models and how they did; the second is the champion. */
+/* The models and how they did; the second is the champion, if there is one. */
 struct contest {
     const char *paths[2];
-    size_t count;
     struct model *models[2];
     struct dataset *data[2];
     struct model_figures figures[2];
@@ -24,7 +23,7 @@ struct contest {
 
 static bool open_contest(struct contest *c, const char *data, struct error *err)
 {
-    for (size_t i = 0; i < c->count; i++)
+    for (size_t i = 0; i < 2 && c->paths[i] != NULL; i++)
         if ((c->models[i] = model_load_path(c->paths[i], err)) == NULL ||
             (c->data[i] = dataset_new_path(data, CMD_ROWS_MAX, err)) == NULL)
             return false;
@@ -33,7 +32,7 @@ static bool open_contest(struct contest *c, const char *data, struct error *err)
 
 static bool score(struct contest *c, struct error *err)
 {
-    if (c->count == 1)
+    if (c->models[1] == NULL)
         return model_score(c->models[0], c->data[0], &c->figures[0], err);
     const struct model *const models[2] = {c->models[0], c->models[1]};
     return model_score_pair(models, c->data, c->figures, &c->gains, err) &&
@@ -62,14 +61,7 @@ static void put_contender(struct json_writer *w, const char *role, const struct 
     json_put_string(w, model_version(model));
     json_key(w, "sha256");
     json_put_string(w, model_sha256(model));
-    json_key(w, "rows");
-    json_put_u64(w, figures->rows);
-    json_key(w, "mae");
-    json_put_number(w, figures->mae);
-    json_key(w, "rmse");
-    json_put_number(w, figures->rmse);
-    json_key(w, "r2");
-    json_put_number(w, figures->r2);
+    cmd_put_figures(w, figures);
     json_end_object(w);
 }
 
@@ -102,7 +94,7 @@ static bool put_check(struct json_writer *w, const char *name, double limit, dou
 static bool put_champion_check(struct json_writer *w, const struct contest *c)
 {
     bool passed = c->gain_lower > 0;
-    if (c->count == 1)
+    if (c->models[1] == NULL)
         return true;
     begin_check(w, "better_than_champion", 0, c->gain_lower, passed);
     json_key(w, "mean_gain");
@@ -131,15 +123,15 @@ static bool put_checks(struct json_writer *w, const struct cmd_options *o, const
 static bool report(const struct cmd_options *o, const struct contest *c, bool *passed,
                    struct error *err)
 {
-    static const char *const roles[] = {"model", "champion"};
     struct json_writer w;
     struct arena *arena = arena_new(4096, 0);
     if (arena == NULL)
         return error_set(err, ERR_NO_MEMORY, "out of memory");
     json_writer_init(&w, arena);
     json_begin_object(&w);
-    for (size_t i = 0; i < c->count; i++)
-        put_contender(&w, roles[i], c->models[i], &c->figures[i]);
+    put_contender(&w, "model", c->models[0], &c->figures[0]);
+    if (c->models[1] != NULL)
+        put_contender(&w, "champion", c->models[1], &c->figures[1]);
     *passed = put_checks(&w, o, c);
     json_key(&w, "passed");
     json_put_bool(&w, *passed);
@@ -163,7 +155,6 @@ static bool check_usage(const struct cmd_options *o, double confidence, struct e
 static int run(const struct cmd_options *o, struct error *err)
 {
     struct contest c = {.paths = {o->model, o->champion},
-                        .count = o->champion != NULL ? 2 : 1,
                         .confidence = cmd_number_or(o->confidence, CONFIDENCE_DEFAULT)};
     bool passed = false;
     if (!check_usage(o, c.confidence, err))

@@ -13,7 +13,7 @@
 enum { SOURCES_MAX = 4096 };
 
 const char *const feedback_drop_words[FEEDBACK_DROPS] = {
-    "damaged", "unreadable", "feature_range", "target_range", "duplicate", "old"};
+    "damaged", "unreadable", "feature_range", "target_range", "duplicate", "before_shift", "old"};
 
 /* What a field of a line is: a column of the row, or one of these. */
 enum { PLACE_TIME = -1, PLACE_ID = -2, PLACE_NONE = -3 };
@@ -326,12 +326,6 @@ void feedback_rows_clear(struct feedback_rows *f)
 
 /* ---- order ---- */
 
-static int compare_spans(struct span a, struct span b)
-{
-    int order = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
-    return order != 0 ? order : (a.n > b.n) - (a.n < b.n);
-}
-
 static int compare_numbers(double a, double b)
 {
     return (a > b) - (a < b);
@@ -351,7 +345,7 @@ static int compare_rest(const struct feedback_row *a, const struct feedback_row 
 static int by_id(const void *x, const void *y)
 {
     const struct feedback_row *a = x, *b = y;
-    int order = compare_spans(a->id, b->id);
+    int order = span_compare(a->id, b->id);
     if (order == 0)
         order = compare_numbers(a->time, b->time);
     return order != 0 ? order : compare_rest(a, b);
@@ -361,7 +355,7 @@ static int by_time(const void *x, const void *y)
 {
     const struct feedback_row *a = x, *b = y;
     int order = compare_numbers(a->time, b->time);
-    return order != 0 ? order : compare_spans(a->id, b->id);
+    return order != 0 ? order : span_compare(a->id, b->id);
 }
 
 static void drop_duplicates(struct feedback_rows *f)
@@ -371,7 +365,7 @@ static void drop_duplicates(struct feedback_rows *f)
         qsort(f->rows, f->count, sizeof *f->rows, by_id);
     for (size_t i = 0; i < f->count; i++) {
         const struct feedback_row *row = &f->rows[i], *first = &f->rows[kept > 0 ? kept - 1 : 0];
-        if (i > 0 && compare_spans(row->id, first->id) == 0)
+        if (i > 0 && span_compare(row->id, first->id) == 0)
             dropped_add(&f->sources[row->source].dropped[DROP_DUPLICATE],
                         "line %" PRIu64 ": its id is that of %s:%" PRIu64, row->line,
                         f->sources[first->source].path, first->line);
@@ -386,13 +380,18 @@ void feedback_rows_arrange(struct feedback_rows *f, size_t recent)
     drop_duplicates(f);
     if (f->count > 0)
         qsort(f->rows, f->count, sizeof *f->rows, by_time);
-    size_t old = recent > 0 && f->count > recent ? f->count - recent : 0;
-    for (size_t i = 0; i < old; i++)
-        dropped_add(&f->sources[f->rows[i].source].dropped[DROP_OLD],
-                    "line %" PRIu64 ": %zu rows are more recent", f->rows[i].line, recent);
-    f->count -= old;
-    if (old > 0)
-        memmove(f->rows, f->rows + old, f->count * sizeof *f->rows);
+    if (recent > 0 && f->count > recent)
+        feedback_rows_drop_first(f, f->count - recent, DROP_OLD);
+}
+
+void feedback_rows_drop_first(struct feedback_rows *f, size_t count, enum feedback_drop why)
+{
+    for (size_t i = 0; i < count; i++)
+        dropped_add(&f->sources[f->rows[i].source].dropped[why],
+                    "line %" PRIu64 ": %zu rows follow", f->rows[i].line, f->count - i - 1);
+    f->count -= count;
+    if (count > 0)
+        memmove(f->rows, f->rows + count, f->count * sizeof *f->rows);
 }
 
 struct span feedback_request(struct span id)

@@ -33,6 +33,7 @@ enum feedback_drop {
     DROP_FEATURE_RANGE, /* a feature is not plausible */
     DROP_TARGET_RANGE,  /* the target is not plausible */
     DROP_DUPLICATE,     /* an earlier row has its id */
+    DROP_BEFORE_SHIFT,  /* the champion's errors have changed since */
     DROP_OLD,           /* more recent rows are enough */
     FEEDBACK_DROPS
 };
@@ -84,6 +85,9 @@ bool feedback_rows_read_path(struct feedback_rows *f, const char *path,
 /* When everything has been read: drops duplicates, puts the rows in order of time, then id, whatever the
  * order of the files, and keeps the last `recent` of them (0: all). */
 void feedback_rows_arrange(struct feedback_rows *f, size_t recent);
+
+/* Drops the first count of the rows in order. */
+void feedback_rows_drop_first(struct feedback_rows *f, size_t count, enum feedback_drop why);
 
 /* The part of a row's id that names its request: all but "/" and the row's number. */
 struct span feedback_request(struct span id);

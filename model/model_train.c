@@ -18,6 +18,7 @@
 enum {
     SAMPLE_NUMBERS = 1 << 22, /* 32 MB */
     ROWS_PER_CENTRE = 4,      /* in the sample, if the data has them */
+    TUNED_ROWS_MIN = 500,
     JUDGED_MAX = 8192,
     KERNEL_ROWS_MIN = 60,
     PATH_POINTS = 13,     /* of the kernel's penalty, around the tuned one */
@@ -396,10 +397,18 @@ static size_t count_centres(const struct training *t)
     return smaller(wanted > 0 ? wanted : TRAIN_CENTRES_DEFAULT, most);
 }
 
+/* Rows of the sample to tune on: for a model that is asked to be small, no more than its centres are worth. */
+static size_t count_tuned(const struct training *t)
+{
+    size_t most = smaller(t->sample.count, TUNE_ROWS_MAX), wanted = t->options->centres;
+    size_t worth = wanted > 0 ? ROWS_PER_CENTRE * wanted : most;
+    return smaller(most, worth > TUNED_ROWS_MIN ? worth : TUNED_ROWS_MIN);
+}
+
 /* Tunes on rows of the sample in random order. */
 static bool tune_map(struct training *t, struct error *err)
 {
-    size_t n = t->sample.count, used = n < TUNE_ROWS_MAX ? n : TUNE_ROWS_MAX;
+    size_t n = t->sample.count, used = count_tuned(t);
     const struct tune_progress progress = {tell_tuning, t};
     struct matrix u = {0};
     size_t *order = calloc(n + 1, sizeof *order);

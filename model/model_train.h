@@ -28,8 +28,9 @@ struct train_options {
     const char *unit, *date;    /* "" if none */
     const char *const *dropped; /* columns that are no features */
     size_t dropped_count;
-    bool linear;    /* do not try a kernel */
-    size_t centres; /* at most; 0: TRAIN_CENTRES_DEFAULT, and 3 in 8 rows */
+    bool linear; /* do not try a kernel */
+    size_t
+        centres; /* at most; 0: TRAIN_CENTRES_DEFAULT, and 3 in 8 rows. Tuning looks at 4 rows each, at least 500 */
     double penalty; /* NAN: chosen by leave-one-out */
     const struct model
         *prior; /* borrowed; NULL: none. Its features are the columns; nothing is dropped */

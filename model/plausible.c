@@ -5,7 +5,7 @@
 
 static void set_range(struct plausible *p, size_t column, double min, double max, double margin)
 {
-    double widening = margin * (max - min);
+    double widening = margin > 0 ? margin * (max - min) : 0; /* the width may be infinite */
     bool judged = max > min;
     p->low[column] = judged ? min - widening : -INFINITY;
     p->high[column] = judged ? max + widening : INFINITY;

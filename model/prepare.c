@@ -4,6 +4,7 @@
 #include "model/dataset.h"
 #include "model/model_score.h"
 #include "model/replace_file.h"
+#include "model/shift.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 
 static const uint64_t BASE_ROWS_MAX = 1000000000;
+static const double ERROR_MAX = 1e100;
 
 const char *const prepare_files[SLICE_COUNT] = {"base.csv", "feedback.csv", "selection.csv",
                                                 "validation.csv"};
@@ -36,17 +38,11 @@ static int compare_numbers(double a, double b)
     return (a > b) - (a < b);
 }
 
-static int compare_spans(struct span a, struct span b)
-{
-    int order = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
-    return order != 0 ? order : compare_numbers((double)a.n, (double)b.n);
-}
-
 /* Rows of one request beside each other, its latest first. */
 static int by_request(const void *x, const void *y)
 {
     const struct placed *a = x, *b = y;
-    int order = compare_spans(a->request, b->request);
+    int order = span_compare(a->request, b->request);
     return order != 0 ? order : compare_numbers(b->row.time, a->row.time);
 }
 
@@ -56,7 +52,7 @@ static int by_latest(const void *x, const void *y)
     int order = compare_numbers(a->latest, b->latest);
     if (order == 0)
         order = compare_numbers(a->row.time, b->row.time);
-    return order != 0 ? order : compare_spans(a->row.id, b->row.id);
+    return order != 0 ? order : span_compare(a->row.id, b->row.id);
 }
 
 /* The border nearest to `at` that parts no rows which belong together. */
@@ -80,7 +76,7 @@ bool prepare_cut(struct feedback_row *rows, size_t count, double selection, doub
         placed[i] = (struct placed){rows[i], feedback_request(rows[i].id), rows[i].time};
     qsort(placed, count, sizeof *placed, by_request);
     for (size_t i = 1; i < count; i++)
-        if (compare_spans(placed[i].request, placed[i - 1].request) == 0)
+        if (span_compare(placed[i].request, placed[i - 1].request) == 0)
             placed[i].latest = placed[i - 1].latest;
     qsort(placed, count, sizeof *placed, by_latest);
     double n = (double)count;
@@ -241,6 +237,32 @@ static bool write_slices(const struct prepare_options *o, struct dataset *base,
 
 /* ---- all of it ---- */
 
+/* So many rows that every slice gets its least. */
+static size_t enough_rows(const struct prepare_options *o)
+{
+    double least = fmin(fmin(o->selection, o->validation), 1 - o->selection - o->validation);
+    return (size_t)ceil((double)o->min_rows / least);
+}
+
+/* An error that overflows is a very large one. */
+static bool drop_before_shift(const struct prepare_options *o, struct feedback_rows *f,
+                              struct error *err)
+{
+    double *errors = calloc(f->count + 1, sizeof *errors);
+    size_t features = f->plausible->features;
+    if (errors == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < f->count; i++) {
+        model_predict(o->champion, 1, f->rows[i].values, &errors[i]);
+        errors[i] = fabs(f->rows[i].values[features] - errors[i]);
+        if (!(errors[i] <= ERROR_MAX))
+            errors[i] = ERROR_MAX;
+    }
+    feedback_rows_drop_first(f, shift_find(errors, f->count, enough_rows(o)), DROP_BEFORE_SHIFT);
+    free(errors);
+    return true;
+}
+
 static bool read_feedback(const struct prepare_options *o, struct prepared *out, size_t borders[2],
                           struct error *err)
 {
@@ -251,6 +273,8 @@ static bool read_feedback(const struct prepare_options *o, struct prepared *out,
         if (!feedback_rows_read_path(f, o->feedback[i], err))
             return false;
     feedback_rows_arrange(f, o->recent_rows);
+    if (!o->keep_before_shift && !drop_before_shift(o, f, err))
+        return false;
     if (!prepare_cut(f->rows, f->count, o->selection, o->validation, borders, err))
         return false;
     describe(f, 0, borders[0], &out->slices[SLICE_FEEDBACK]);

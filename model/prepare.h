@@ -4,7 +4,10 @@
  *          next for choosing among fits, the latest for judging the one chosen, which so is judged on rows
  *          that none of them saw, and on the future as seen from them. Rows of one request, and rows of one
  *          time, stay together, on the side of their latest; a border moves to the nearest place where that
- *          is so. The same input gives the same bytes, in whatever order the journals are named.
+ *          is so. What came before the champion's errors took another level (shift.h) would teach the new
+ *          model what no longer holds, and is dropped, if enough is left; that looks at the champion's errors
+ *          on all rows, at no other model's. The same input gives the same bytes, in whatever order the
+ *          journals are named.
  * Format:  FOLDER/base.csv, feedback.csv, selection.csv, validation.csv: the champion's features in its
  *          order, and its target. Each is replaced whole.
  * Does not: keep time or id in the files, shuffle, balance or impute.
@@ -28,6 +31,7 @@ struct prepare_options {
     size_t feedback_count;
     const char *folder;           /* exists */
     double selection, validation; /* shares of the feedback, each above 0, together below 1 */
+    bool keep_before_shift;
     size_t recent_rows;           /* only that many, the latest; 0: all */
     size_t min_rows;              /* of every slice of the feedback */
     double margin, target_margin; /* plausible.h; the target's range is the base table's */

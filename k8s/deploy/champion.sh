@@ -5,10 +5,10 @@ set -eu
 . k8s/deploy/lib.sh
 
 check_user
-mkdir -p "$(dirname "$1")"
 image=$(image_in_service)
 if [ -z "$image" ]; then
     echo "nothing is deployed in $namespace: taking the bundled model"
+    mkdir -p "$(dirname "$1")"
     cp model/california-housing.json "$1"
 else
     check_image "$image"

@@ -25,7 +25,7 @@ apply() {
         [ "$DEPLOYMENT_MODE" = Standard ] || echo "components: [../../../k8s/knative]"
         [ "$DEPLOYMENT_MODE" = Standard ] || [ "$2" = 100 ] || printf '%s\n' 'patches:' \
             '  - target: {kind: InferenceService}' \
-            "    patch: '[{op: add, path: /spec/predictor/canaryTrafficPercent, value: $2}]'"
+            "    patch: '[{\"op\": \"add\", \"path\": \"/spec/predictor/canaryTrafficPercent\", \"value\": $2}]'"
     } >"$folder/kustomization.yaml"
     kubectl apply --server-side --force-conflicts --field-manager ridged-deploy \
         --selector app.kubernetes.io/name=ridged --kustomize "$folder"
@@ -53,6 +53,22 @@ wait_ready() {
     echo "$namespace: $ready ready pods of $1"
 }
 
+# Prometheus through the API server, where PROMETHEUS_URL does not say another way; until this script ends.
+find_prometheus() {
+    [ -z "${PROMETHEUS_URL:-}" ] || return 0
+    kubectl --namespace monitoring port-forward service/prometheus :9090 >build/loop/forward &
+    forward=$!
+    trap 'kill "$forward" 2>/dev/null || :' EXIT
+    end=$(($(date +%s) + 30))
+    until port=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\) .*/\1/p' build/loop/forward) && [ -n "$port" ]; do
+        if [ "$(date +%s)" -ge "$end" ] || ! kill -0 "$forward" 2>/dev/null; then
+            die "Prometheus cannot be reached: kubectl port-forward ended or did not begin within 30 s"
+        fi
+        sleep 1
+    done
+    export PROMETHEUS_URL="http://127.0.0.1:$port"
+}
+
 share=100
 [ "$DEPLOYMENT_MODE" = Standard ] || share=$CANARY_PERCENT
 
@@ -74,6 +90,7 @@ verify)
         take_artifact "$PREVIOUS" build/loop/previous.json
         set -- "$@" --previous build/loop/previous.json
     fi
+    find_prometheus
     python3 k8s/deploy/verify.py "$@"
     ;;
 promote)

@@ -3,6 +3,7 @@
 #                provenance, which BuildKit attaches; its name by digest is the output `image`
 # image.sh sign: signs IMAGE with the identity of the workflow that runs, without a key
 # image.sh verify: fails unless cd-deploy of the main branch of this repository signed IMAGE
+# shellcheck disable=SC2153 # IMAGE is the environment's
 set -eu
 . k8s/deploy/lib.sh
 
@@ -11,11 +12,13 @@ push)
     check_user
     need REPOSITORY
     [ -s "$MODEL" ] || die "$MODEL: expected an artifact"
-    # Where the Dockerfile's build, tests/image/rootfs.sh, takes it from.
-    cp "$MODEL" model/california-housing.json
+    # Into the build's context, which leaves build/ out.
+    trap 'rm -f deployed-model.json' EXIT
+    cp "$MODEL" deployed-model.json
     mkdir -p build
     docker buildx build --push --sbom=true --provenance=mode=max --metadata-file build/image.json \
-        --build-arg REVISION="${GITHUB_SHA:-unknown}" --tag "$REPOSITORY:$USER_ID-${GITHUB_RUN_ID:-0}-${GITHUB_RUN_ATTEMPT:-1}" .
+        --build-arg MODEL=deployed-model.json --build-arg REVISION="${GITHUB_SHA:-unknown}" \
+        --tag "$REPOSITORY:$USER_ID-${GITHUB_RUN_ID:-0}-${GITHUB_RUN_ATTEMPT:-1}" .
     image=$REPOSITORY@$(jq --raw-output '."containerimage.digest"' build/image.json)
     check_image "$image"
     output image "$image"

@@ -26,8 +26,9 @@ matches() {
 
 # Sets namespace once USER_ID is known to be one of k8s/users.
 check_user() {
-    matches "${USER_ID:-}" '[a-z0-9]{1,32}' && grep -qx -- "$USER_ID" k8s/users ||
+    if ! matches "${USER_ID:-}" '[a-z0-9]{1,32}' || ! grep -qx -- "$USER_ID" k8s/users; then
         die "user_id: expected one of k8s/users"
+    fi
     namespace=kubeflow-$USER_ID
 }
 
@@ -52,6 +53,7 @@ image_in_service() {
 
 # take_artifact IMAGE FILE: the artifact out of an image
 take_artifact() {
+    mkdir -p "$(dirname "$2")"
     docker pull --quiet "$1" >&2
     container=$(docker create "$1")
     docker cp "$container:$SERVED" "$2" >&2

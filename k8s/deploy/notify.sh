@@ -4,11 +4,11 @@
 set -eu
 . k8s/deploy/lib.sh
 
-outcome=deployed
-case "$BUILD $DEPLOY $VERIFY" in
-"success success success") ;;
-"success success "*) outcome="put back: ${PREVIOUS:-nothing was in service before}" ;;
-*) outcome="not deployed" ;;
+case "$BUILD $DEPLOY $VERIFY ${ROLLBACK:-skipped}" in
+"success success success skipped") outcome="in service" ;;
+*" success") outcome="put back: $PREVIOUS" ;;
+*" skipped") outcome="not deployed" ;;
+*) outcome="not verified and not put back: see to it" ;;
 esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

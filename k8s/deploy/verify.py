@@ -9,8 +9,8 @@ some must be the new one's.
 
 Then, for VERIFY_SECONDS, every VERIFY_INTERVAL: the answers again, and of Prometheus the error ratio (at most
 MAX_ERROR_RATIO) and the 95th percentile of the latency (at most MAX_LATENCY seconds) of this version in this
-namespace over VERIFY_WINDOW seconds. The probes make traffic, so a version of which Prometheus knows nothing by
-then is one that cannot be watched: that fails, too. At the end a table for the run's page.
+namespace over VERIFY_WINDOW seconds. The probes make traffic, so a version of which Prometheus knows nothing, or
+nothing any more, cannot be watched: that fails, too. At the end a table for the run's page.
 
 GATEWAY_URL and PROMETHEUS_URL may have {namespace} in them. Knows nothing of Kubernetes.
 """
@@ -43,7 +43,8 @@ def setting(name, default=None):
 
 
 def url_of(name):
-    return setting(name).replace("{namespace}", "kubeflow-" + setting("USER_ID")).rstrip("/")
+    url = setting(name).rstrip("/")
+    return url.replace("{namespace}", "kubeflow-" + setting("USER_ID")) if "{namespace}" in url else url
 
 
 def ask(url, body=None, token=None, timeout=10):
@@ -115,12 +116,14 @@ def watch(gateway, rows, new, old, version, seen):
     # Before the window has passed it still has in it what another image did under the same version.
     if seconds < window + interval:
         sys.exit(f"VERIFY_SECONDS: expected at least VERIFY_WINDOW and VERIFY_INTERVAL, {window + interval:g}")
+    last = dict.fromkeys(queries)  # when there was a figure
     while (passed := time.monotonic() - began) < seconds:
         check_answers(gateway, rows, new, old)
         for name, query in queries.items() if passed >= window else ():
             value = prometheus.value(query)
             if value is None:
                 continue
+            last[name] = passed
             worst, limit = max(seen.get(name, (0.0, 0))[0], value), limits[name]
             seen[name] = worst, limit
             print(f"{passed:6.1f} s  {name} {value:.4g} (at most {limit:g})", flush=True)
@@ -128,7 +131,7 @@ def watch(gateway, rows, new, old, version, seen):
                 raise Breach(f"{name}: {value:.4g}, expected at most {limit:g}")
         time.sleep(interval)
     for name in queries:
-        if name not in seen:
+        if last[name] is None or seconds - last[name] > max(window, interval):
             raise Breach(f"{name}: Prometheus has no figure for version {version}")
 
 

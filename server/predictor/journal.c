@@ -20,6 +20,7 @@ struct batch {
 struct journal {
     struct journal_config config;
     struct journal_place place;
+    int claim;           /* of the name; -1 none */
     struct arena *arena; /* holds the header */
     pthread_t thread;
     pthread_mutex_t lock; /* guards all below but fd and the batch being written */
@@ -327,7 +328,8 @@ static bool take_config(struct journal *journal, const struct journal_config *co
 /* Goes on with the newest file if it is ours, else begins one. */
 static bool take_up(struct journal *journal, struct error *err)
 {
-    if (!journal_files_list(&journal->place, journal->files, &journal->count, err))
+    if (!journal_files_claim(&journal->place, &journal->claim, err) ||
+        !journal_files_list(&journal->place, journal->files, &journal->count, err))
         return false;
     journal->next_sequence = 1;
     if (journal->count > 0) {
@@ -348,6 +350,8 @@ static void journal_free(struct journal *journal)
 {
     if (journal->fd >= 0)
         (void)close(journal->fd);
+    if (journal->claim >= 0) /* the last: what follows is another process's */
+        (void)close(journal->claim);
     if (journal->place.folder >= 0)
         (void)close(journal->place.folder);
     free(journal->pending.bytes);
@@ -365,7 +369,7 @@ static struct journal *journal_new(const struct journal_config *config, struct e
         (void)error_set(err, ERR_NO_MEMORY, "journal: out of memory");
         return NULL;
     }
-    journal->fd = journal->place.folder = -1;
+    journal->fd = journal->claim = journal->place.folder = -1;
     empty(&journal->pending);
     empty(&journal->writing);
     (void)pthread_mutex_init(&journal->lock, NULL);

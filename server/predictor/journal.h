@@ -13,7 +13,7 @@
  *          header (other features) count, but are not read.
  * Does not: know models, ids that were given before, or the wall clock.
  * Threads: journal_append, journal_stats, journal_durable: any. Tickets complete on the journal's thread.
- *          One process per name and folder (flock).
+ *          One process per name and folder: ERR_NOT_READY by journal_start while another has it.
  * Memory:  two batches of batch_bytes, allocated by journal_start.
  * Errors:  ERR_INVALID, ERR_TOO_LARGE a row that cannot be a line, more rows than a batch holds;
  *          ERR_OVERLOADED the batch is full; ERR_NOT_READY failed or stopping; ERR_INTERNAL I/O.

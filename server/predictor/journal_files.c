@@ -124,6 +124,26 @@ void journal_file_remove(const struct journal_place *place, uint64_t sequence)
     (void)unlinkat(place->folder, name, 0);
 }
 
+bool journal_files_claim(const struct journal_place *place, int *fd, struct error *err)
+{
+    static const char lock[] = ".lock";
+    char name[FILE_NAME_MAX + 1];
+    size_t n = strlen(place->name);
+    memcpy(name, place->name, n);
+    memcpy(name + n, lock, sizeof lock);
+    *fd = openat(place->folder, name, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0640);
+    if (*fd >= 0 && flock(*fd, LOCK_EX | LOCK_NB) == 0)
+        return true;
+    if (*fd >= 0 && errno == EWOULDBLOCK)
+        (void)error_set(err, ERR_NOT_READY, "%s: in use by another process", name);
+    else
+        (void)error_set(err, ERR_INTERNAL, "%s: cannot lock: %s", name, strerror(errno));
+    if (*fd >= 0)
+        (void)close(*fd);
+    *fd = -1;
+    return false;
+}
+
 bool journal_file_create(const struct journal_place *place, uint64_t sequence, int *fd,
                          uint64_t *bytes, struct error *err)
 {
@@ -131,8 +151,7 @@ bool journal_file_create(const struct journal_place *place, uint64_t sequence, i
     if (*fd < 0)
         return fail(place, sequence, "cannot create", err);
     *bytes = place->header.n;
-    if (flock(*fd, LOCK_EX | LOCK_NB) == 0 &&
-        journal_write_all(&place->io, *fd, place->header.p, place->header.n) &&
+    if (journal_write_all(&place->io, *fd, place->header.p, place->header.n) &&
         place->io.sync(*fd) == 0 && place->io.sync(place->folder) == 0)
         return true;
     (void)fail(place, sequence, "cannot begin", err);
@@ -231,13 +250,11 @@ static bool take_up_contents(const struct journal_place *place, struct journal_f
 bool journal_file_resume(const struct journal_place *place, struct journal_file *file, int *fd,
                          struct journal_repair *repair, struct error *err)
 {
-    bool ours = false, ok;
+    bool ours = false;
     *fd = open_file(place, file->sequence, O_RDWR | O_APPEND);
     if (*fd < 0)
         return fail(place, file->sequence, "cannot take up again", err);
-    ok = flock(*fd, LOCK_EX | LOCK_NB) == 0 ||
-         fail(place, file->sequence, "in use by another process", err);
-    ok = ok && take_up_contents(place, file, *fd, &ours, repair, err);
+    bool ok = take_up_contents(place, file, *fd, &ours, repair, err);
     if (ok && ours)
         return true;
     (void)close(*fd);

@@ -8,7 +8,7 @@
  * Threads: a struct journal_place is constant once opened; the functions share nothing.
  * Memory:  a struct journal_lines owns a buffer of at least 64 KB: journal_lines_clear.
  * Errors:  ERR_INTERNAL names the file and the system's reason; ERR_NOT_FOUND no such folder or file;
- *          ERR_TOO_LARGE over JOURNAL_FILES_MAX.
+ *          ERR_TOO_LARGE over JOURNAL_FILES_MAX; ERR_NOT_READY another process has the name.
  */
 #ifndef SERVER_PREDICTOR_JOURNAL_FILES_H
 #define SERVER_PREDICTOR_JOURNAL_FILES_H
@@ -52,14 +52,16 @@ bool journal_files_list(const struct journal_place *place, struct journal_file *
 bool journal_file_open(const struct journal_place *place, uint64_t sequence, int *fd,
                        struct error *err) MUST_CHECK;
 
-/* Takes file up again for writing: *fd, locked against other processes, its torn end cut off, file->bytes
- * what is left. *fd is -1 if it has another header, or so little of ours (file->bytes is 0 then) that it
- * was removed. */
+/* Takes file up again for writing: *fd, its torn end cut off, file->bytes what is left. *fd is -1 if it has
+ * another header, or so little of ours (file->bytes is 0 then) that it was removed. */
 bool journal_file_resume(const struct journal_place *place, struct journal_file *file, int *fd,
                          struct journal_repair *repair, struct error *err) MUST_CHECK;
 
-/* Makes the file of that number, durable and locked; *bytes is the header's length. Nothing is left of
- * it on failure. */
+/* Takes the name for this process until *fd is closed, by a lock on the empty file `<name>.lock`:
+ * ERR_NOT_READY while another process has it. */
+bool journal_files_claim(const struct journal_place *place, int *fd, struct error *err) MUST_CHECK;
+
+/* Makes the file of that number, durable; *bytes is the header's length. Nothing is left of it on failure. */
 bool journal_file_create(const struct journal_place *place, uint64_t sequence, int *fd,
                          uint64_t *bytes, struct error *err) MUST_CHECK;
 

@@ -24,6 +24,7 @@
 enum {
     OBSERVER_BODY_BYTES = 65536,
     OBSERVER_CONNECTIONS = 256,
+    JOURNAL_TRY_S = 1,        /* between tries for a journal that another process has */
     RETURNED_BYTES = 1 << 20, /* blocks from here on go back to the system when they are freed */
 };
 static const uint64_t SECOND_NS = 1000000000;
@@ -279,12 +280,17 @@ static void refresh_token(const struct ridged *r)
  * volumes that change on another machine send no notice. */
 static void wait_for_end(struct ridged *r, const sigset_t *signals)
 {
-    const struct timespec interval = {.tv_sec = r->config.watch_interval_s};
+    const unsigned watch_s = r->config.watch_interval_s;
     int got = 0;
     while (got != SIGTERM && got != SIGINT) {
+        bool awaits = monitor_awaits_journal(r->monitor);
+        const struct timespec interval = {.tv_sec = awaits ? JOURNAL_TRY_S : watch_s};
         got = interval.tv_sec > 0 ? sigtimedwait(signals, NULL, &interval)
                                   : sigwaitinfo(signals, NULL);
-        if (got == SIGHUP || (got == -1 && errno == EAGAIN && registry_changed(r->registry)))
+        bool due = got == -1 && errno == EAGAIN;
+        if (due && awaits)
+            monitor_try_journal(r->monitor, registry_current(r->registry));
+        if (got == SIGHUP || (due && watch_s > 0 && registry_changed(r->registry)))
             reload_model(r);
         if (got == SIGHUP || got == -1)
             refresh_token(r);

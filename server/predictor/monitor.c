@@ -19,7 +19,8 @@ struct monitor {
     struct monitor_config config;
     size_t features;
     struct ids *ids;                   /* NULL: none are kept */
-    _Atomic(struct journal *) journal; /* NULL: there is none (yet, for a scrape at start) */
+    _Atomic(struct journal *) journal; /* NULL: there is none, or not yet */
+    atomic_bool awaits;                /* the journal, which another process has */
     atomic_uint streams;               /* open */
 };
 
@@ -71,11 +72,14 @@ static void failed(void *ctx, const char *message)
     log_event(m->config.log, LOG_ERROR, "journal_failed", LOG_TEXT("error", message));
 }
 
-static bool open_journal(struct monitor *m, const struct model *model, struct error *err)
+static struct journal *start_journal(struct monitor *m, const struct model *model,
+                                     struct error *err)
 {
     const char **names = calloc(m->features, sizeof *names);
-    if (names == NULL)
-        return error_set(err, ERR_NO_MEMORY, "feedback: out of memory");
+    if (names == NULL) {
+        (void)error_set(err, ERR_NO_MEMORY, "out of memory");
+        return NULL;
+    }
     for (size_t j = 0; j < m->features; j++)
         names[j] = model_feature_name(model, j);
     const struct journal_config config = {.folder = m->config.folder,
@@ -87,13 +91,14 @@ static bool open_journal(struct monitor *m, const struct model *model, struct er
                                           .synced = synced,
                                           .failed = failed,
                                           .ctx = m};
-    m->journal = journal_start(&config, err);
+    struct journal *journal = journal_start(&config, err);
     free(names);
-    return m->journal != NULL;
+    return journal;
 }
 
 /* The rows of this version that the journal holds, oldest first. */
-static bool replay(struct monitor *m, const struct served *served, struct error *err)
+static bool replay(const struct monitor *m, struct journal *journal, const struct served *served,
+                   struct error *err)
 {
     struct journal_texts texts;
     struct journal_row row;
@@ -103,7 +108,7 @@ static bool replay(struct monitor *m, const struct served *served, struct error 
     double *x = calloc(m->features, sizeof *x);
     if (x == NULL)
         return error_set(err, ERR_NO_MEMORY, "out of memory");
-    struct journal_reader *reader = journal_reader_new(m->journal, err);
+    struct journal_reader *reader = journal_reader_new(journal, err);
     bool ok = reader != NULL;
     while (ok && (ok = journal_reader_next(reader, &line, err)) && line.n > 0) {
         struct error unreadable = {0};
@@ -122,26 +127,51 @@ static bool replay(struct monitor *m, const struct served *served, struct error 
 
 bool monitor_open(struct monitor *m, const struct served *served, struct error *err)
 {
+    struct error reason = {0};
     m->features = model_feature_count(served->model);
     if (!make_ids(m, err))
         return false;
-    if (m->config.folder == NULL || (open_journal(m, served->model, err) && replay(m, served, err)))
+    if (m->config.folder == NULL)
         return true;
-    error_prefix(err, "feedback");
-    return false;
+    m->journal = start_journal(m, served->model, &reason);
+    if (m->journal != NULL && replay(m, m->journal, served, &reason))
+        return true;
+    if (m->journal != NULL || reason.code != ERR_NOT_READY)
+        return error_set(err, reason.code, "feedback: %s", reason.message);
+    log_event(m->config.log, LOG_WARNING, "journal_awaited", LOG_TEXT("error", reason.message));
+    m->awaits = true;
+    return true;
+}
+
+bool monitor_awaits_journal(const struct monitor *m)
+{
+    return m->awaits;
+}
+
+void monitor_try_journal(struct monitor *m, const struct served *served)
+{
+    struct error err = {0};
+    struct journal *journal = start_journal(m, served->model, &err);
+    /* Nobody sees it before the window has its rows: a true value that comes now would count twice. */
+    if ((journal == NULL && err.code != ERR_NOT_READY) ||
+        (journal != NULL && !replay(m, journal, served, &err)))
+        failed(m, err.message);
+    m->journal = journal;
+    m->awaits = journal == NULL;
 }
 
 void monitor_publish(struct monitor *m, uint64_t monotonic_ns, uint64_t wall_ns)
 {
-    struct journal_stats stats;
+    struct journal_stats stats = {.failed = true};
     struct served *served = registry_pin(m->config.registry);
     if (served != NULL)
         observed_publish(served->observed, monotonic_ns, wall_ns,
                          telemetry_quality(served->telemetry));
     served_unpin(served);
-    if (m->journal == NULL)
+    if (m->journal == NULL && !m->awaits)
         return;
-    journal_stats(m->journal, &stats);
+    if (m->journal != NULL)
+        journal_stats(m->journal, &stats);
     quality_show_journal(telemetry_quality_families(m->config.telemetry), &stats);
 }
 
@@ -216,6 +246,9 @@ bool monitor_append(struct monitor *m, const struct truth *truths, size_t count,
     };
     size_t rows = 0;
     *waits = false;
+    if (m->awaits)
+        return error_set(err, ERR_NOT_READY,
+                         "feedback: another process has the journal; nothing was kept, try again");
     if (m->journal == NULL)
         return true;
     struct journal_row *lines = arena_array(arena, count, sizeof *lines);
@@ -304,7 +337,10 @@ static void end_lines(struct response_stream *stream)
 struct response_stream *monitor_stream(struct monitor *m, struct span since, struct error *err)
 {
     if (m->journal == NULL) {
-        (void)error_set(err, ERR_UNSUPPORTED, "feedback: no journal is kept; see --feedback_dir");
+        (void)(m->awaits ? error_set(err, ERR_NOT_READY,
+                                     "feedback: another process has the journal; try again")
+                         : error_set(err, ERR_UNSUPPORTED,
+                                     "feedback: no journal is kept; see --feedback_dir"));
         return NULL;
     }
     struct journal_stream *s = NULL;

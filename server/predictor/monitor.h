@@ -3,10 +3,13 @@
  * Idea:    predictions are kept for a while under their request's id. A true value names one, or brings
  *          its instance along; what it and its prediction were goes to the journal, and counts in the
  *          quality window of the model that made the prediction if that is still the one served.
- *          The journal's rows rebuild the window when the program starts again.
+ *          The journal's rows rebuild the window when the program starts again. If it starts while the one
+ *          before it still has the journal, as in a rollout, predictions are served and true values
+ *          refused until that one ends.
  * Does not: decode or encode bodies, or decide when an answer may be given.
  * Threads: monitor_remember, monitor_claim, monitor_append, monitor_settle, monitor_stream: any.
- *          monitor_new, monitor_open, monitor_free: the loader, monitor_free after all others.
+ *          monitor_new, monitor_open, monitor_try_journal, monitor_free: the loader, monitor_free after
+ *          all others. monitor_awaits_journal: any.
  *          monitor_publish: one at a time.
  * Memory:  that of ids.h and journal.h. Released with monitor_free.
  * Errors:  those of journal.h.
@@ -43,9 +46,16 @@ struct monitor *monitor_new(const struct monitor_config *config, struct error *e
 void monitor_free(struct monitor *monitor); /* NULL is allowed */
 
 /* After the first model was loaded: makes room for its predictions, opens the journal with its schema, and
- * gives the journal's rows of its version to its window. */
+ * gives the journal's rows of its version to its window. True as well if another process has the journal. */
 bool monitor_open(struct monitor *monitor, const struct served *served,
                   struct error *err) MUST_CHECK;
+
+/* Whether a journal is to be kept and another process had it at the last try. */
+bool monitor_awaits_journal(const struct monitor *monitor);
+
+/* Another try, while monitor_awaits_journal. What goes wrong beside that process is logged; a window that
+ * could not be given all rows has what it was given. */
+void monitor_try_journal(struct monitor *monitor, const struct served *served);
 
 /* Sets the metrics that are measured rather than counted, of the served model and the journal, as of now.
  * From metrics_on_scrape. */
@@ -75,7 +85,8 @@ void monitor_claim(struct monitor *monitor, const struct served *served, struct 
                    size_t count);
 
 /* Hands those with a prediction to the journal. *waits tells whether ticket->done will be called; it is
- * not on failure, nor where there is no journal, or nothing to write, or ticket is NULL. */
+ * not on failure, nor where there is no journal, or nothing to write, or ticket is NULL. ERR_NOT_READY while
+ * monitor_awaits_journal. */
 bool monitor_append(struct monitor *monitor, const struct truth *truths, size_t count,
                     uint64_t wall_ns, struct arena *arena, struct journal_ticket *ticket,
                     bool *waits, struct error *err) MUST_CHECK;
@@ -85,7 +96,7 @@ void monitor_settle(struct monitor *monitor, const struct served *served, unsign
                     const struct truth *truths, size_t count, uint64_t wall_ns, bool kept);
 
 /* The journal's durable rows as CSV with their header, behind the row with the id `since` (n 0: all).
- * ERR_UNSUPPORTED without a journal, ERR_NOT_FOUND no such row, ERR_OVERLOADED MONITOR_STREAMS_MAX are
+ * ERR_UNSUPPORTED without a journal, ERR_NOT_READY it is awaited, ERR_NOT_FOUND no such row, ERR_OVERLOADED MONITOR_STREAMS_MAX are
  * being read. */
 struct response_stream *monitor_stream(struct monitor *monitor, struct span since,
                                        struct error *err) MUST_CHECK;

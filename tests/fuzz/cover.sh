@@ -19,6 +19,7 @@ done <<'END'
 json base/json_read.c base/json_write.c
 number base/number.c
 dataset model/dataset.c
+feedback model/feedback_rows.c
 model_file model/model_file.c
 http server/http/parser.c
 v1 server/predictor/v1.c

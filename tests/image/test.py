@@ -146,7 +146,7 @@ def train(runtime, work, prediction):
           f"{trained['card']['kernel']}, {trained['kind']} features")
     code, said = runtime.run(["predict", "--model=/mnt/models/model.json", "--data=/mnt/data/rows.csv"], ridge,
                              mounts)
-    check("ridge predicts what ridged did", code == 0 and float(said.split(",")[-1]) == prediction, said if code else "")
+    check("ridge predicts what ridged did", code == 0 and float(said.split(",")[-1]) == prediction)
     code, said = runtime.run(training + ["--out=/mnt/models/model.json"], ridge, mounts)
     check("its root refuses what ridge would write", code == 1 and "Read-only" in said, said.strip())
 
@@ -238,8 +238,8 @@ def measure(runtime):
         plain.append(seconds_to(runtime, "ld.so", ["--version"], [linker]))
         ready.append(seconds_to(runtime, '"event":"ready"', serving))
     low, high = statistics.median(plain) * 1e3, statistics.median(ready) * 1e3
-    print(f"       start by {runtime.name}, median of {STARTS} in turn: {low:.1f} ms to the first line of a program that "
-          f"does nothing, {high:.1f} ms to ready: {high - low:.1f} ms beyond the runtime's own")
+    print(f"       start by {runtime.name}, median of {STARTS} in turn: {low:.1f} ms to the first line of a program "
+          f"that does nothing, {high:.1f} ms to ready: {high - low:.1f} ms beyond the runtime's own")
 
 
 def main(archive, sbom, runtime=None):
@@ -259,7 +259,8 @@ def main(archive, sbom, runtime=None):
             (root / place).mkdir(parents=True, exist_ok=True)
         (root / "etc/hosts").touch()
         runtime = Runtime(root, image.config["config"], work, random.randrange(100000, 1 << 30), runtime)
-        check("its own user is no root", re.fullmatch(r"[1-9]\d*:[1-9]\d*", runtime.config["User"]), runtime.config["User"])
+        user = runtime.config["User"]
+        check("its own user is no root", re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), user)
         prediction = serve(runtime)
         train(runtime, work, prediction)
         relay(runtime, work)

@@ -114,6 +114,43 @@ static size_t rows_in_journal(const struct running *r)
     return rows;
 }
 
+/* ---- two at once ---- */
+
+/* As a rollout does: the new one has to be ready before the old one is stopped. */
+static void a_second_process_takes_the_journal_over_when_the_first_ends(void **state)
+{
+    (void)state;
+    static const char body[] = "{\"instances\":[[0,0]]}";
+    struct running old, new;
+    struct http_answer answer;
+    begin(&old);
+    start(&old, NULL);
+    new = old;
+    assert_int_equal(tell(old.http, NULL, 5), 200);
+    start(&new, NULL);
+    process_expect(new.process, "\"event\":\"journal_awaited\"", 1);
+    http_client_request(new.http, "POST", "/v1/models/plane:predict", NULL, body, sizeof body - 1,
+                        &answer);
+    assert_int_equal(answer.status, 200);
+    http_answer_clear(&answer);
+    assert_int_equal(tell(new.http, NULL, 6), 503);
+    http_client_request(new.http, "GET", feedback_path, NULL, NULL, 0, &answer);
+    assert_int_equal(answer.status, 503);
+    assert_contains(answer.body, "another process has the journal");
+    http_answer_clear(&answer);
+    assert_true(metric(&new, "feedback_journal_failed") == 1);
+    assert_int_equal(tell(old.http, NULL, 7), 200);
+    stop(&old);
+    process_expect(new.process, "\"event\":\"journal_replayed\"", 20);
+    while (tell(new.http, NULL, 8) == 503)
+        (void)poll(NULL, 0, 10);
+    assert_int_equal(rows_in_journal(&new), 3);
+    assert_true(metric(&new, "model_window_rows{" LABELS "}") == 3);
+    assert_true(metric(&new, "feedback_journal_failed") == 0);
+    stop(&new);
+    process_remove(new.folder);
+}
+
 /* ---- durability ---- */
 
 /* One who tells true values on one connection until it breaks. */
@@ -446,6 +483,7 @@ static void a_drain_waits_for_true_values_on_their_way_to_disk(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(a_second_process_takes_the_journal_over_when_the_first_ends),
     cmocka_unit_test(nothing_acknowledged_is_lost_when_the_program_is_killed),
     cmocka_unit_test(the_window_is_the_same_after_a_restart),
     cmocka_unit_test(the_token_is_required_and_rotated_by_a_hangup),

@@ -392,7 +392,19 @@ static void validate_without_limits_passes(void **state)
            "\"checks\":[],\"passed\":true}\n");
 }
 
-static void validate_compares_with_a_champion_on_the_same_rows(void **state)
+/* rows rows of y = 5 + 2a - 3b + error, errors of both signs. */
+static void write_rows(const char *path, int rows)
+{
+    FILE *out = fopen(path, "wb");
+    assert_non_null(out);
+    (void)fputs("a,b,y\n", out);
+    for (int i = 0; i < rows; i++)
+        (void)fprintf(out, "%d,%d,%.17g\n", i % 7, i % 5,
+                      5 + 2 * (i % 7) - 3 * (i % 5) + 0.01 * (i % 11 - 5));
+    assert_int_equal(fclose(out), 0);
+}
+
+static void validate_asks_for_a_model_that_is_surely_better_than_the_champion(void **state)
 {
     struct place *p = *state;
     char worse[600];
@@ -401,12 +413,30 @@ static void validate_compares_with_a_champion_on_the_same_rows(void **state)
     expect(RIDGE(p, "train", "--data", p->csv, "--target=y", "--drop=id", "--penalty=5", "--out",
                  worse, "--name=worse"),
            0, "");
-    expect(RIDGE(p, "validate", "--model", worse, "--data", p->csv, "--champion", p->model), 1,
-           "\"check\":\"champion_mae\"");
-    expect(RIDGE(p, "validate", "--model", p->model, "--data", p->csv, "--champion", worse), 0,
+    write_rows(p->other, 100);
+    expect(RIDGE(p, "validate", "--model", worse, "--data", p->other, "--champion", p->model), 1,
+           "\"check\":\"better_than_champion\",\"limit\":0.0,\"value\":-");
+    expect(RIDGE(p, "validate", "--model", p->model, "--data", p->other, "--champion", worse), 0,
            "\"champion\":{\"name\":\"worse\"");
-    /* as good as the champion is good enough */
-    expect(RIDGE(p, "validate", "--model", worse, "--data", p->csv, "--champion", worse), 0, "");
+    assert_contains(output, "\"confidence\":0.95,\"resamples\":9999");
+    cJSON *report = parse(output);
+    const cJSON *check = json_member(report, "checks")->child;
+    double gain = number_at(check, "mean_gain"), lower = number_at(check, "value");
+    assert_close(gain,
+                 number_at(json_member(report, "champion"), "mae") -
+                     number_at(json_member(report, "model"), "mae"),
+                 1e-9);
+    assert_true(lower > 0 && lower < gain);
+    cJSON_Delete(report);
+    expect(RIDGE(p, "validate", "--model", p->model, "--data", p->other, "--champion", worse,
+                 "--confidence=0.99"),
+           0, "\"confidence\":0.99");
+    /* as good as the champion is not better */
+    expect(RIDGE(p, "validate", "--model", worse, "--data", p->other, "--champion", worse), 1,
+           "\"value\":0.0,\"passed\":false");
+    /* of five rows nothing is sure */
+    expect(RIDGE(p, "validate", "--model", p->model, "--data", p->csv, "--champion", worse), 1,
+           "\"value\":null,\"passed\":false");
 }
 
 static void undefined_r2_is_null_and_passes_no_limit(void **state)
@@ -479,6 +509,21 @@ static void wrong_command_lines_are_refused_with_the_usage(void **state)
          "--max_mae: expected a number, got \"nan\""},
         {{"validate", "--model", "m", "--data", "-", "--champion", "c"},
          "--data: expected a file, for the champion reads it too, got standard input"},
+        {{"validate", "--model", "m", "--data", "d", "--confidence=1"},
+         "--confidence: expected 0.5 to 0.999, got 1"},
+        {{"prepare", "--model=m", "--data=d", "--feedback=f", "--out=o", "--selection=0.5",
+          "--validation=0.5"},
+         "--selection and --validation: expected shares above 0, together below 1"},
+        {{"prepare", "--model=m", "--data=d", "--feedback=f", "--out=o", "--margin=-1"},
+         "--margin: expected a number >= 0, got -1"},
+        {{"prepare", "--model=m", "--data=d", "--feedback=f", "--out=o", "--min_rows=0"},
+         "--min_rows: expected 1 to 4000000, got 0"},
+        {{"prepare", "--model=m", "--data=d", "--feedback=f", "--out=o", "--recent_rows=1.5"},
+         "--recent_rows: expected 1 to 4000000, got 1.5"},
+        {{"prepare", "--model=m", "--data=d", "--out=o"}, "--feedback: expected, not given"},
+        {{"retrain", "--champion=m", "--data=d", "--out=o"}, "--version: expected, not given"},
+        {{"retrain", "--champion=m", "--data=d", "--out=o", "--version=2", "--centres=0"},
+         "--centres: expected 1 to 16384, got 0"},
         {{"validate", "--model", "m", "--data", "d", "--min_r2="},
          "--min_r2: expected a number, got \"\""},
         {{"train", "--data=d", "--target=y", "--out=o", "--penalty=-1"},
@@ -502,9 +547,10 @@ static void wrong_command_lines_are_refused_with_the_usage(void **state)
 static void help_and_version_say_what_there_is(void **state)
 {
     struct place *p = *state;
-    static const char *const commands[] = {"train", "validate", "predict", "inspect"};
+    static const char *const commands[] = {"train",   "validate", "predict",
+                                           "inspect", "prepare",  "retrain"};
     expect(RIDGE(p, "--help"), 0, "usage: ridge COMMAND");
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         char line[64];
         (void)snprintf(line, sizeof line, "\n  %s ", commands[i]);
         expect(RIDGE(p, "--help"), 0, line);
@@ -576,7 +622,7 @@ static const struct CMUnitTest tests[] = {
     CASE(predict_names_the_cell_the_column_and_the_row_it_cannot_use),
     CASE(validate_reports_in_json_and_by_exit_code),
     CASE(validate_without_limits_passes),
-    CASE(validate_compares_with_a_champion_on_the_same_rows),
+    CASE(validate_asks_for_a_model_that_is_surely_better_than_the_champion),
     CASE(undefined_r2_is_null_and_passes_no_limit),
     CASE(validate_fails_where_there_is_nothing_to_score),
     CASE(inspect_shows_or_gives_back_the_artifact),

@@ -24,4 +24,4 @@ for variant in standard knative runtime; do
     done <k8s/users
 done
 rm -r "$out/overlay"
-[ ! -f k8s/monitoring/kustomization.yaml ] || "$kustomize" build k8s/monitoring >"$out/monitoring.yaml"
+"$kustomize" build k8s/monitoring >"$out/monitoring.yaml"

@@ -1,6 +1,8 @@
 #!/bin/sh
-# Checks k8s/base against the schemas of KServe's own CRDs, which come from its Go module. Needs Go (or the
-# module's folder in KSERVE), python3 and its yaml.
+# Checks what render.sh has rendered against the schemas of Kubernetes and of KServe's own CRDs, which come from
+# its Go module. Needs Go, or the module's folder in KSERVE.
+#
+#   validate.sh PYTHON RENDERED
 set -eu
 
 version=v0.20.0
@@ -8,5 +10,4 @@ if [ -z "${KSERVE:-}" ]; then
     KSERVE=$(cd "${TMPDIR:-/tmp}" && GOFLAGS=-mod=mod go mod download -json "github.com/kserve/kserve@$version" |
         sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
 fi
-exec python3 tests/k8s/validate.py "$KSERVE/config/crd/full" k8s/base/inferenceservice.yaml \
-    k8s/base/servingruntime.yaml
+exec "$1" tests/k8s/validate.py "$KSERVE" "$2"

@@ -18,17 +18,23 @@ def read_rows(path):
         return names, [([float(r[n]) for n in names], float(r[TARGET])) for r in reader]
 
 
+IDLE_S = 30  # ridged closes a connection after 75 s of silence
+
+
 class Client:
-    """One kept connection to a ridged."""
+    """One connection to a ridged, kept while there is something to say."""
 
     def __init__(self, ridged):
-        self.ridged = ridged
+        self.ridged, self.used = ridged, time.monotonic()
         self.http = http.client.HTTPConnection("127.0.0.1", ridged.port, timeout=30)
 
     def ask(self, method, verb, body=None, request_id=None):
         headers = {"Authorization": f"Bearer {self.ridged.token}"}
         if request_id:
             headers["x-request-id"] = request_id
+        if time.monotonic() - self.used > IDLE_S:
+            self.http.close()  # it opens again by itself
+        self.used = time.monotonic()
         self.http.request(method, f"/v1/models/{MODEL}:{verb}", None if body is None else json.dumps(body), headers)
         response = self.http.getresponse()
         return response.status, response.read().decode()

@@ -4,8 +4,10 @@
     cut_api.py api.github.com.deref.json OUT
 
 OUT has every call under /<version>/repos/..., so that one server answers for both versions. The description is
-that of the older one; what the newer one changes stands in it as JSON patches (x-github-breaking-changes), which
-are applied here. Nothing else is changed.
+that of the older one; what the newer one changes in a call stands in it as JSON patches
+(x-github-breaking-changes), which are applied here. Two things are made to be what GitHub does: `created` takes a
+search such as >=2026-11-25, as its own text says, not only a date; and a dispatch may have no members but those of
+its version.
 """
 import copy
 import json
@@ -41,11 +43,20 @@ def patched(operation, version):
     return result
 
 
+def corrected(operation):
+    for parameter in operation["parameters"]:
+        if parameter["name"] == "created":
+            del parameter["schema"]["format"]
+    if "requestBody" in operation:
+        operation["requestBody"]["content"]["application/json"]["schema"]["additionalProperties"] = False
+    return operation
+
+
 def cut(description):
     paths = {}
     for path, method in CALLS:
         for version in (OLDER, NEWER):
-            paths[f"/{version}{path}"] = {method: patched(description["paths"][path][method], version)}
+            paths[f"/{version}{path}"] = {method: corrected(patched(description["paths"][path][method], version))}
     return {"openapi": description["openapi"], "info": description["info"], "paths": paths}
 
 

@@ -123,10 +123,19 @@ class Prometheus(Program):
     def firing(self, name, user):
         return [m for m, _ in self.series(f'ALERTS{{alertname="{name}",alertstate="firing",user_id="{user}"}}')]
 
+    def evaluated(self, name, user):
+        """The states of that alert as the rules have them now, whatever is stored of them."""
+        return {a["state"] for a in self.get("alerts")["alerts"]
+                if a["labels"]["alertname"] == name and a["labels"].get("user_id") == user}
+
+    # After an evaluation that took longer than its interval, on a busy machine, Prometheus 2 may evaluate twice for
+    # one moment, and drops the second result with these words.
+    TWICE = 'component="rule manager"', "Error on ingesting results from rule evaluation with different value but same"
+
     def complaints(self):
-        """What it warned of, but for being told to end."""
-        return [line for line in self.text().splitlines()
-                if re.search(r"level=(warn|error)", line, re.I) and "exiting gracefully" not in line]
+        """What it warned of, but for being told to end and for being starved."""
+        return [line for line in self.text().splitlines() if re.search(r"level=(warn|error)", line, re.I)
+                and "exiting gracefully" not in line and not all(words in line for words in Prometheus.TWICE)]
 
 
 class Alertmanager(Program):
@@ -148,6 +157,30 @@ class Alertmanager(Program):
         body = json.dumps(alerts).encode()
         request = urllib.request.Request(self.url + "/api/v2/alerts", body, {"Content-Type": "application/json"})
         urllib.request.urlopen(request, timeout=20).close()
+
+
+class Relay(Program):
+    """ridge-relay, always on the port it is given, with the committed users. Its files are in folder; started again
+    it goes on with its journal."""
+    WEBHOOK, OVERRIDE, GITHUB = "webhook-secret", "override-secret", "github-secret"
+
+    def __init__(self, folder, build, port, github_url, *options):
+        self.url = f"http://127.0.0.1:{port}"
+        for name in ("WEBHOOK", "OVERRIDE", "GITHUB"):
+            (folder / name.lower()).write_text(getattr(Relay, name))
+        super().__init__("relay", folder, build / "ridge-relay", "--host=127.0.0.1", f"--http_port={port}",
+                         f"--journal={folder}/relay.journal", f"--users_file={ROOT}/k8s/users",
+                         f"--webhook_token_file={folder}/webhook", f"--override_token_file={folder}/override",
+                         f"--github_token_file={folder}/github", f"--github_api_url={github_url}",
+                         "--github_repository=octo-org/octo-repo", *options)
+        self.wait_for(r'"event":"ready"')
+
+    def metrics(self):
+        """Its page, as a dictionary from the series, labels and all, to the value."""
+        with urllib.request.urlopen(self.url + "/metrics", timeout=20) as response:
+            lines = response.read().decode().splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
 
 
 class Listener(http.server.ThreadingHTTPServer):

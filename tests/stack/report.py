@@ -1,6 +1,6 @@
 """What a run of tests/stack says: a line per event with its second, a line per check, and the counts at its end.
 
-A check that fails does not stop the run; an exception does, and counts as failed by the exit code.
+A check that fails does not stop the run; an exception does, and is one more.
 """
 import os
 import pathlib
@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -50,16 +51,23 @@ def skip(reason):
     sys.exit(1 if os.environ.get("CI") == "true" and not listed else 0)
 
 
+def late(*_):
+    raise TimeoutError("not done within its time")
+
+
 def run(name, deadline_s, body, stop):
     """body(folder) in a new folder, which stays when something is wrong; stop() ends what was started. Returns the
     exit code."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix=name + "-"))
-    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"{name}: not done within its time"))
+    signal.signal(signal.SIGALRM, late)
     signal.alarm(deadline_s)
     good = False
     try:
         body(folder)
         good = all(results)
+    except Exception as error:
+        traceback.print_exc()
+        check(f"no {type(error).__name__}", False)
     finally:
         signal.alarm(0)
         stop()

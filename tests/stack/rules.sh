@@ -54,6 +54,9 @@ step 'a lost line is noticed' damage rules/recording.yml '20d'
 step 'a duration left as it was is noticed' damage rules/alerts.yml 's/for: 10s/for: 5m/'
 step 'a range of another length is noticed' damage rules/recording.yml 's/\[10s\]/[20s]/'
 step 'changed relabelling is noticed' damage prometheus.yml 's/action: keep/action: drop/'
+step 'a changed route is noticed' damage alertmanager.yml 's/receiver: ridge-relay/receiver: people/'
+step 'a recovery that is not sent is noticed' damage alertmanager.yml 's/send_resolved: true/send_resolved: false/'
+step 'an interval left as it was is noticed' damage alertmanager.yml 's/group_interval: 10s/group_interval: 5m/'
 step 'dashboards' python3 tests/stack/lint_dashboards.py
 step 'the linter finds what is broken' python3 tests/stack/lint_dashboards_test.py
 

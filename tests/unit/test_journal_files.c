@@ -190,23 +190,36 @@ static void a_file_with_another_header_is_left_alone(void **state)
     end(&scene);
 }
 
-static void a_file_in_use_is_refused(void **state)
+static void a_file_is_made_once(void **state)
 {
     (void)state;
     struct scene scene;
     struct journal_file file = {1, 0};
-    struct journal_repair repair = {0, 0};
     struct error err = {0};
     int first, second;
     begin(&scene);
     assert_true(journal_file_create(&scene.place, 1, &first, &file.bytes, &err));
     assert_int_equal(file.bytes, sizeof header - 1);
-    assert_false(journal_file_resume(&scene.place, &file, &second, &repair, &err));
-    assert_contains(err.message, "in use by another process");
     (void)close(first);
-    assert_true(journal_file_resume(&scene.place, &file, &second, &repair, &err));
-    (void)close(second);
     assert_false(journal_file_create(&scene.place, 1, &second, &file.bytes, &err));
+    end(&scene);
+}
+
+static void a_name_has_one_process_at_a_time(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct error err = {0};
+    int first, second;
+    begin(&scene);
+    assert_true(journal_files_claim(&scene.place, &first, &err));
+    assert_false(journal_files_claim(&scene.place, &second, &err));
+    assert_int_equal(second, -1);
+    assert_int_equal(err.code, ERR_NOT_READY);
+    assert_contains(err.message, ".lock: in use by another process");
+    (void)close(first);
+    assert_true(journal_files_claim(&scene.place, &second, &err));
+    (void)close(second);
     end(&scene);
 }
 
@@ -291,7 +304,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_file_cut_at_any_byte_keeps_its_whole_lines),
     cmocka_unit_test(damage_before_a_good_line_is_counted_and_left_in_place),
     cmocka_unit_test(a_file_with_another_header_is_left_alone),
-    cmocka_unit_test(a_file_in_use_is_refused),
+    cmocka_unit_test(a_file_is_made_once),
+    cmocka_unit_test(a_name_has_one_process_at_a_time),
     cmocka_unit_test(a_file_that_cannot_be_begun_leaves_nothing),
     cmocka_unit_test(lines_are_found_whatever_their_length),
 };

@@ -137,6 +137,56 @@ static void select_leaves_the_target_alone_unless_asked(void **state)
     model_free(model);
 }
 
+/* plane.h's model against one of another intercept, over the same text opened twice. */
+static bool score_pair(const char *text, const char *other, double intercept,
+                       struct model_figures figures[2], struct bootstrap *gains, struct error *err)
+{
+    struct model *models[2] = {plane_model("1", 1), plane_model("2", intercept)};
+    FILE *in[2] = {fmemopen((void *)(uintptr_t)text, strlen(text), "r"),
+                   fmemopen((void *)(uintptr_t)other, strlen(other), "r")};
+    struct dataset *data[2] = {dataset_new(in[0], "t.csv", 1000000, err),
+                               dataset_new(in[1], "t.csv", 1000000, err)};
+    assert_true(data[0] != NULL && data[1] != NULL && bootstrap_init(gains, err));
+    bool ok = model_score_pair((const struct model *const[]){models[0], models[1]}, data, figures,
+                               gains, err);
+    for (size_t i = 0; i < 2; i++) {
+        dataset_free(data[i]);
+        (void)fclose(in[i]);
+        model_free(models[i]);
+    }
+    return ok;
+}
+
+static void a_pair_is_scored_row_by_row(void **state)
+{
+    (void)state;
+    static const char text[] = "a,b,y\n0,0,1\n1,0,4\n0,1,2\n1,1,7\n";
+    struct model_figures figures[2];
+    struct bootstrap gains;
+    struct error err = {0};
+    /* errors 0, 1, -2, 1 and, of the other, -2, -1, -4, -1 */
+    assert_true(score_pair(text, text, 3, figures, &gains, &err));
+    assert_close(figures[0].mae, 1.0, 0);
+    assert_close(figures[1].mae, 2.0, 0);
+    assert_int_equal(gains.rows, 4);
+    assert_close(gains.sums[0], 2, 0);
+    assert_close(gains.sums[1], 0, 0);
+    assert_close(gains.sums[2], 2, 0);
+    assert_close(gains.sums[3], 0, 0);
+    bootstrap_clear(&gains);
+}
+
+static void a_pair_needs_the_same_rows(void **state)
+{
+    (void)state;
+    struct model_figures figures[2];
+    struct bootstrap gains;
+    struct error err = {0};
+    assert_false(score_pair("a,b,y\n0,0,1\n", "a,b,y\n0,0,1\n0,0,1\n", 3, figures, &gains, &err));
+    assert_contains(err.message, "changed while it was read");
+    bootstrap_clear(&gains);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(figures_are_those_of_the_textbook),
     cmocka_unit_test(columns_may_come_in_any_order_with_others_between),
@@ -144,6 +194,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(many_blocks_of_rows_give_what_a_plain_loop_gives),
     cmocka_unit_test(score_refuses_what_has_no_figures),
     cmocka_unit_test(select_leaves_the_target_alone_unless_asked),
+    cmocka_unit_test(a_pair_is_scored_row_by_row),
+    cmocka_unit_test(a_pair_needs_the_same_rows),
 };
 
 T_MAIN(tests)

@@ -139,18 +139,21 @@ def quoted(text):
 
 def organisation(grafana, user):
     """The number of the user's organisation, which has the admin in it: the others of it are his to set."""
-    path = f"/api/orgs/name/{quoted(user)}"
-    org = grafana.find(path)
-    if not org:
+    path = f"/api/orgs?name={quoted(user)}"
+    found = grafana.ask("GET", path)[1]
+    if not found:
         # Another run may have been faster: 409.
         grafana.ask("POST", "/api/orgs", {"name": user}, (200, 409))
         say(user, "organisation made")
-        org = grafana.find(path)
-    members = grafana.ask("GET", f"/api/orgs/{org['id']}/users")[1]
+        found = grafana.ask("GET", path)[1]
+    if [o["name"] for o in found] != [user]:
+        raise Unexpected(f"GET {path}: expected that organisation, got {found}")
+    org = found[0]["id"]
+    members = grafana.ask("GET", f"/api/orgs/{org}/users")[1]
     if ADMIN not in [m["login"] for m in members]:
-        grafana.ask("POST", f"/api/orgs/{org['id']}/users", {"loginOrEmail": ADMIN, "role": "Admin"})
+        grafana.ask("POST", f"/api/orgs/{org}/users", {"loginOrEmail": ADMIN, "role": "Admin"})
         say(user, "admin added to the organisation")
-    return org["id"]
+    return org
 
 
 def account(grafana, user, org, password):

@@ -69,7 +69,7 @@ function login(inputs, job) {
 }
 
 function nothing(inputs) {
-  takes(inputs, ["go-version", "cache", "driver"]);
+  takes(inputs, ["go-version", "cache", "node-version", "package-manager-cache"]);
   return {};
 }
 
@@ -78,6 +78,7 @@ export const ACTIONS = {
   "actions/upload-artifact": upload,
   "actions/download-artifact": download,
   "actions/setup-go": nothing,
+  "actions/setup-node": nothing,
   "aws-actions/configure-aws-credentials": credentials,
   "aws-actions/amazon-ecr-login": login,
   "docker/setup-buildx-action": nothing,

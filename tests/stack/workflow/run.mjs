@@ -7,8 +7,8 @@
 // NAME is a file of .github/workflows of --root (this project), or a path. --inputs, --vars and --secrets are
 // JSON objects; the latter two may have `environments`, an object of further ones by environment. DIR, which
 // must not be there, gets everything: run.json (conclusion, jobs, steps, times; rewritten after each step),
-// artifacts, the jobs' workspaces. GITHUB_RUN_ID, GITHUB_REPOSITORY, GITHUB_API_URL, GITHUB_TOKEN and GITHUB_EVENT_NAME come from
-// the environment; STACK_CLUSTER and STACK_REGISTRY are passed on to the stand-ins, nothing else is.
+// artifacts, the jobs' workspaces. GITHUB_RUN_ID, GITHUB_REPOSITORY, GITHUB_API_URL, GITHUB_TOKEN,
+// GITHUB_EVENT_NAME and GITHUB_REF come from the environment; STACK_CLUSTER and STACK_REGISTRY are passed on to the stand-ins, nothing else is.
 //
 // Exit code: 0 the run succeeded, 1 it did not, 2 it could not be started. SIGTERM cancels the run.
 import { spawn } from "node:child_process";
@@ -36,7 +36,8 @@ const settings = { vars: json(options.vars), secrets: json(options.secrets) };
 
 const run = { workflow: path.basename(options.workflow), run_id: process.env.GITHUB_RUN_ID ?? "1", conclusion: null, jobs: [] };
 const masks = [];
-let cancelled = false;
+let cancelled = false; // the run
+let stays = () => false; // whether the job that runs is one that a cancelled run keeps
 let child = null;
 
 function log(line) {
@@ -67,8 +68,7 @@ function github(workflow) {
     run_number: "1",
     run_attempt: "1",
     sha: "0".repeat(40),
-    ref: "refs/heads/main",
-    ref_name: "main",
+    ref: process.env.GITHUB_REF ?? "refs/heads/main",
     actor: "stack",
     workflow: workflow.name?.value ?? workflow.file,
     event_name: process.env.GITHUB_EVENT_NAME ?? "workflow_dispatch",
@@ -132,7 +132,7 @@ function execute(script, env, cwd, milliseconds) {
   });
 }
 
-async function runAction(step, inputs, job, contexts) {
+async function runAction(step, inputs, job) {
   const [name, version] = step.uses.value.split("@");
   if (!/^[0-9a-f]{40}$/.test(version)) throw new Error(`${name}: expected a commit, got ${version}`);
   const outputs = await ACTIONS[name](inputs, job);
@@ -161,6 +161,7 @@ function stepName(step, contexts) {
 
 // Of a job's steps; returns its conclusion. A failed step fails the job; what runs after it says its condition.
 async function runSteps(definition, job, record, contexts) {
+  const gone = () => cancelled && !stays();
   const deadline = Date.now() + 60_000 * (value(definition["timeout-minutes"], contexts) ?? JOB_MINUTES);
   let conclusion = "success";
   for (const step of definition.steps) {
@@ -170,8 +171,8 @@ async function runSteps(definition, job, record, contexts) {
     }
   }
   for (const step of definition.steps) {
-    const status = { success: conclusion === "success" && !cancelled, failure: conclusion === "failure", cancelled, always: true };
-    contexts.job = { status: cancelled ? "cancelled" : conclusion };
+    const status = { success: conclusion === "success" && !gone(), failure: conclusion === "failure", cancelled: gone(), always: true };
+    contexts.job = { status: gone() ? "cancelled" : conclusion };
     contexts.env = { ...job.workflowEnv, ...job.definedEnv, ...job.env };
     const stepRecord = { name: stepName(step, contexts), conclusion: null, started_at: now() };
     record.steps.push(stepRecord);
@@ -186,7 +187,7 @@ async function runSteps(definition, job, record, contexts) {
         );
         const inputs = Object.fromEntries(Object.entries(value(step.with, contexts) ?? {}).map(([k, v]) => [k, text(v)]));
         result = step.uses
-          ? await runAction(step, inputs, job, contexts)
+          ? await runAction(step, inputs, job)
           : await runScript(step, job, contexts, env, Math.max(deadline - Date.now(), 1));
       }
     } catch (error) {
@@ -197,7 +198,7 @@ async function runSteps(definition, job, record, contexts) {
       log("##[error]it took too long\n");
       result.conclusion = "failure";
     }
-    if (result.conclusion === "failure" && cancelled && status.success) result.conclusion = "cancelled";
+    if (result.conclusion === "failure" && gone() && status.success) result.conclusion = "cancelled";
     const forgiven = result.conclusion === "failure" && truthy(value(step["continue-on-error"], contexts));
     if (result.conclusion === "failure" && !forgiven) conclusion = "failure";
     if (step.id)
@@ -205,7 +206,7 @@ async function runSteps(definition, job, record, contexts) {
     Object.assign(stepRecord, { conclusion: result.conclusion, completed_at: now() });
     save();
   }
-  return cancelled && conclusion === "success" ? "cancelled" : conclusion;
+  return gone() && conclusion === "success" ? "cancelled" : conclusion;
 }
 
 // permissions: of what is asked for, nothing may exceed what the caller has.
@@ -321,6 +322,7 @@ async function runJobs(workflow, inputs, caller) {
     const results = [];
     let outputs = {};
     if (truthy(value(definition.if, contexts, status))) {
+      stays = () => truthy(value(definition.if, contexts, { success: false, failure: false, cancelled: true, always: true }));
       const strategy = value(definition.strategy, contexts) ?? {};
       for (const matrix of combinations(strategy.matrix)) {
         const base = { ...contexts, matrix, strategy: {} };
@@ -365,7 +367,8 @@ async function main() {
   run.name = text(value(workflow["run-name"], { inputs, github: github(workflow) })) || workflow.file;
   run.started_at = now();
   save();
-  run.conclusion = cancelled ? "cancelled" : await runJobs(workflow, inputs, { prefix: "" });
+  const conclusion = await runJobs(workflow, inputs, { prefix: "" });
+  run.conclusion = cancelled && conclusion !== "failure" ? "cancelled" : conclusion;
   run.completed_at = now();
   save();
   log(`\n##[run] ${run.name}: ${run.conclusion}\n`);
@@ -374,7 +377,7 @@ async function main() {
 
 process.on("SIGTERM", () => {
   cancelled = true;
-  child?.stop("SIGTERM");
+  if (!stays()) child?.stop("SIGTERM");
 });
 
 try {

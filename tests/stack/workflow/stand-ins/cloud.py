@@ -2,7 +2,8 @@
 
 STACK_REGISTRY/DIGEST/        an image: model.json, the artifact that was baked in; signature, once signed
 STACK_CLUSTER/NAMESPACE/      a namespace: image, the one that is deployed; model.json, which its ridged watches;
-                              url, where that ridged answers predictions, written by whoever started it
+                              url, where that ridged answers predictions, written by whoever started it;
+                              applied/NNN.yaml, the kustomizations that were applied
 """
 import hashlib
 import json
