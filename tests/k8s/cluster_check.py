@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a real API server, real controllers and KServe's own webhooks make of the manifests.
 
-    cluster_check.py --programs FOLDER     (build.sh prints it)
+    cluster_check.py --programs FOLDER [--prometheus PROGRAM]     (build.sh prints the folder)
 
 Applies monitoring and the overlay of every user of k8s/users; sees that controllers make of them pods that are
 admitted and find all they name, that Services and policies meet pods, that applying again changes nothing; who
@@ -10,6 +10,7 @@ the narrow role that the workflow has; and what KServe makes of the Knative and 
 former by Knative's own check. Prints a line each, then `N passed, N failed`.
 """
 import argparse
+import base64
 import copy
 import json
 import os
@@ -22,7 +23,9 @@ import textwrap
 
 import yaml
 
-from cluster import HERE, Cluster, Program, missing
+from cluster import HERE, Cluster, Program  # first: it makes the modules of tests/stack known
+import accounts_test
+import discovery
 from mistakes import MISTAKES, account
 from report import check, poll, run, say, wait
 
@@ -90,18 +93,19 @@ def as_wanted(manifest):
     return kept
 
 
-def start_anew(cluster, namespace):
+def start_anew(cluster, namespaces):
     """KServe refuses to change an InferenceService's mode: the old one goes first."""
-    path = f"/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices/{MODEL}"
-    cluster.ask("DELETE", path)
-    wait(f"{namespace}: the InferenceService and its pods are gone", lambda: cluster.ask(
-        "GET", path).status == 404 and not image_of(cluster, namespace))
+    path = "/apis/serving.kserve.io/v1beta1/namespaces/{}/inferenceservices/" + MODEL
+    for namespace in namespaces:
+        cluster.ask("DELETE", path.format(namespace))
+    if not poll(lambda: all(cluster.ask("GET", path.format(n)).status == 404 and not image_of(cluster, n)
+                            for n in namespaces)):
+        raise RuntimeError(f"{namespaces}: an InferenceService and its pods were deleted, and are still there")
 
 
 def check_apply(cluster):
     """Everything as it is in the repository, where the README's commands had put in other images."""
-    for tenant in TENANTS:
-        start_anew(cluster, tenant)
+    start_anew(cluster, TENANTS)
     said = {folder: apply(cluster, folder) for folder in ["k8s/monitoring", *OVERLAYS]}
     wrong = {folder: text for folder, text in said.items() if text}
     check(f"server-side apply of monitoring and {len(OVERLAYS)} overlays: no error, no warning", not wrong, wrong or "")
@@ -140,6 +144,29 @@ def check_pods(cluster):
     refused = [f"{e['involvedObject']['name']}: {e['message']}" for e in cluster.list(
         "/api/v1/events", fieldSelector="type=Warning") if e["reason"] == "FailedCreate"]
     check("no controller was refused a pod", not refused, refused or "")
+
+
+def check_programs(cluster, folder, prometheus):
+    """Those that ask the API server, by the rights that the manifests give them."""
+    token = cluster.ask("POST", "/api/v1/namespaces/monitoring/serviceaccounts/grafana-accounts/token", {
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}).body["status"]["token"]
+
+    def password(user):
+        secret = cluster.ask("GET", f"/api/v1/namespaces/monitoring/secrets/grafana-{user}").body
+        return base64.b64decode(secret.get("data", {}).get("password", "")).decode()
+
+    where = accounts_test.Cluster(f"https://127.0.0.1:{cluster.port}", token, cluster.authority.read_text(), password)
+    wrong = accounts_test.in_a_cluster(folder, where)
+    check("Grafana's accounts program fills the users' Secrets by its rights", not wrong, wrong or "")
+    before = [password(user) for user in USERS]
+    text = apply(cluster, "k8s/monitoring")
+    check("monitoring applied again leaves the passwords", not text and before == [password(user) for user in USERS],
+          text)
+    if not prometheus:
+        say("Prometheus' discovery is not tried: that needs build/prometheus3 (make prometheus3)")
+        return
+    wrong = discovery.wrong(cluster, folder, prometheus)
+    check("Prometheus finds the pods of every user's namespace and no other", not wrong, wrong or "")
 
 
 def check_levels(cluster):
@@ -201,39 +228,40 @@ NEVER = [("get", "secrets", ""), ("list", "secrets", ""), ("create", "pods", "")
 
 
 def rights(cluster, who, acts, namespaces):
-    """The (act, namespace) that are allowed, where None stands for all namespaces."""
+    """Those of acts that are allowed, in which namespace; "" is all of them."""
     user, groups = who
     found = set()
     for verb, resource, group in acts:
         for namespace in namespaces:
-            plain, _, sub = resource.partition("/")
-            if cluster.may(user, groups, verb, plain, group, namespace, sub):
+            if cluster.may(user, groups, verb, resource, group, namespace):
                 found.add((verb, resource, namespace))
     return found
 
 
-def expect_rights(cluster, text, who, acts, allowed, where):
-    """Of acts, exactly `allowed` in exactly `where`, and nothing of NEVER anywhere."""
-    everywhere = [*TENANTS, "monitoring", "default", "kube-system", None]
-    found = rights(cluster, who, acts + NEVER, everywhere)
-    wanted = {(verb, resource, namespace) for verb, resource, _ in allowed for namespace in where}
+def expect_rights(cluster, text, who, allowed, where, further=()):
+    """Of all acts, exactly `allowed` in exactly `where`, and the further (verb, resource, namespace)."""
+    found = rights(cluster, who, READ + DEPLOY + NEVER, [*TENANTS, "monitoring", "default", "kube-system", ""])
+    wanted = {(verb, resource, namespace) for verb, resource, _ in allowed for namespace in where} | set(further)
     check(text, found == wanted, sorted(map(str, found ^ wanted)) or "")
 
 
 def check_rights(cluster):
     wrong = {}
     for user, tenant in zip(USERS, TENANTS):
-        found = rights(cluster, (user, [tenant]), READ + DEPLOY + NEVER, [*TENANTS, "monitoring", "default", None])
+        found = rights(cluster, (user, [tenant]), READ + DEPLOY + NEVER, [*TENANTS, "monitoring", "default", ""])
         if found != {(verb, resource, tenant) for verb, resource, _ in READ}:
             wrong[user] = sorted(map(str, found))
     check(f"each of {len(USERS)} users reads one's own namespace, and nothing anywhere else", not wrong, wrong or "")
-    expect_rights(cluster, "the deployer's role: InferenceServices and budgets of the tenants", (
-        "deployer", ["ridged-deployers"]), READ + DEPLOY, READ + DEPLOY, TENANTS)
-    expect_rights(cluster, "Prometheus lists pods in the tenants' namespaces, and nothing anywhere else", account(
-        "monitoring", "prometheus"), READ + DEPLOY, [("list", "pods", "")], TENANTS)
-    expect_rights(cluster, "the server's own account may nothing", account(TENANTS[0], "ridged"), READ + DEPLOY, [], [])
-    expect_rights(cluster, "an account that nobody named may nothing", account(TENANTS[0], "default"),
-                  READ + DEPLOY, [], [])
+    deployer = ("deployer", ["ridged-deployers"])
+    expect_rights(cluster, "the deployer changes InferenceServices and budgets of users, looks for Prometheus' pod, and "
+                  "nothing else", deployer, READ + DEPLOY, TENANTS, [("list", "pods", "monitoring")])
+    forwards = [pod for pod in ("prometheus-0", "alertmanager-0", "grafana", "") if cluster.may(
+        *deployer, "create", "pods/portforward", namespace="monitoring", name=pod)]
+    check("the deployer is let through to Prometheus alone", forwards == ["prometheus-0"], forwards)
+    expect_rights(cluster, "Prometheus lists pods in the users' namespaces, and nothing anywhere else",
+                  account("monitoring", "prometheus"), [("list", "pods", "")], TENANTS)
+    for namespace, name in ((TENANTS[0], "ridged"), (TENANTS[0], "default"), ("monitoring", "default")):
+        expect_rights(cluster, f"the account {name} of {namespace} may nothing", account(namespace, name), [], [])
 
 
 # ---- mistakes ----
@@ -331,13 +359,15 @@ KNATIVE_MISTAKES = [
     ("s['volumes'][0] = {'name': 'feedback', 'persistentVolumeClaim': {'claimName': 'c'}}", "persistentVolumeClaim"),
     ("c['env'][0] = {'name': 'A', 'valueFrom': {'fieldRef': {'fieldPath': 'metadata.name'}}}", "fieldRef"),
     ("c['ports'].append({'containerPort': 8000})", "more than one container port"),
-    ("c['livenessProbe']['httpGet']['port'] = 'metrics'", "livenessProbe"),
+    ("c['name'] = 'queue-proxy'", "reserved"),
+    ("c['ports'][0]['containerPort'] = 9090", "9090"),
+    ("traffic[0]['percent'] = 110", "110"),
 ]
 
 
 def check_knative(cluster, folder):
     namespace = TENANTS[-1]
-    start_anew(cluster, namespace)
+    start_anew(cluster, [namespace])
     text = apply(cluster, overlay(folder, USERS[-1], "knative"))
     check("the Knative variant is accepted, without a warning", not text, text)
     path = f"/apis/serving.knative.dev/v1/namespaces/{namespace}/services/{MODEL}-predictor"
@@ -350,7 +380,7 @@ def check_knative(cluster, folder):
     for change, word in KNATIVE_MISTAKES:
         wrong = copy.deepcopy(made)
         spec = wrong["spec"]["template"]["spec"]
-        exec(change, {"s": spec, "c": spec["containers"][0]})
+        exec(change, {"s": spec, "c": spec["containers"][0], "traffic": wrong["spec"].setdefault("traffic", [{}])})
         said = knative_says(cluster, wrong)
         check(f"refused by Knative: {change}", word in said, said)
     text = apply(cluster, overlay(folder, USERS[-1], "knative", [
@@ -360,7 +390,7 @@ def check_knative(cluster, folder):
 
 def check_runtime(cluster, folder):
     user, namespace = USERS[-2], TENANTS[-2]
-    start_anew(cluster, namespace)
+    start_anew(cluster, [namespace])
     text = apply(cluster, overlay(folder, user, "runtime"))
     check("the ServingRuntime variant is accepted, without a warning", not text, text)
     cluster.ask("POST", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", {
@@ -368,14 +398,29 @@ def check_runtime(cluster, folder):
             "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
     wait("the ServingRuntime variant is ready", lambda: condition(cluster, namespace))
 
+    def refused():
+        return [e["message"] for e in cluster.list(f"/api/v1/namespaces/{namespace}/events")
+                if e["reason"] == "FailedCreate" and "storage-initializer" in e["message"]]
+
+    text = apply(cluster, overlay(folder, user, "runtime", [
+        {"op": "replace", "path": "/spec/predictor/model/storageUri", "value": "s3://bucket/model"}]))
+    check("storage by s3:// is accepted, without a warning", not text, text)
+    wait("the pod with KServe's storage initializer as it is shipped is refused", lambda: bool(refused()))
+    done = cluster.kubectl("patch", "clusterstoragecontainer", "default", "--type=merge",
+                           "--patch-file=k8s/runtime/storage-initializer.yaml")
+    cluster.kubectl("--namespace", namespace, "delete", "replicaset", "--all")
+    wait("with k8s/runtime/storage-initializer.yaml it is admitted", lambda: done.returncode == 0 and any(
+        pod["spec"].get("initContainers") for pod in cluster.list(f"/api/v1/namespaces/{namespace}/pods")))
+
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", required=True, type=pathlib.Path)
-    programs = parser.parse_args().programs
+    parser.add_argument("--prometheus", type=pathlib.Path, help="one with Kubernetes discovery")
+    options = parser.parse_args()
 
     def body(folder):
-        cluster = Cluster(folder, programs)
+        cluster = Cluster(folder, options.programs)
         cluster.start()
         cluster.install_kserve()
         cluster.start_kubelet()
@@ -388,6 +433,7 @@ def main():
         check_selectors(cluster)
         check_training(cluster)
         check_rights(cluster)
+        check_programs(cluster, folder, options.prometheus)
         check_mistakes(cluster, folder)
         check_knative(cluster, folder)
         check_runtime(cluster, folder)
