@@ -103,9 +103,12 @@ class Cluster:
         self.apply("\n---\n".join(document for document in (
             istio / "kubernetes/customresourcedefinitions.gen.yaml").read_text().split("\n---\n")
             if "name: virtualservices." in document))
+        self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
         self.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kserve"}}))
         self.apply((kserve / "config/configmap/inferenceservice.yaml").read_text(), "kserve")
         self.apply(output_of(self.programs / "kubectl", "kustomize", kserve / "config/storagecontainers"))
+        self.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "knative-serving"}}))
+        self.apply((knative / "config/core/configmaps/autoscaler.yaml").read_text())
         port, certificates = free_port(), self.folder / "k8s-webhook-server/serving-certs"
         certificates.mkdir(parents=True)
         output_of("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1",
@@ -167,19 +170,18 @@ class Cluster:
         return f"{root}{middle}/{resource['name']}" + (f"/{manifest['metadata']['name']}" if name else "")
 
     def try_apply(self, manifest, **who):
-        """What a server-side apply with strict validation would come to; nothing is kept."""
-        query = "fieldManager=trial&force=true&fieldValidation=Strict&dryRun=All"
+        """What `kubectl apply --server-side` would come to; nothing is kept."""
+        query = "fieldManager=kubectl&force=true&fieldValidation=Strict&dryRun=All"
         return self.ask("PATCH", f"{self.path(manifest)}?{query}", manifest, APPLY, **who)
 
     def try_create(self, manifest, **who):
         return self.ask("POST", f"{self.path(manifest, name=False)}?fieldValidation=Strict&dryRun=All", manifest, **who)
 
-    def may(self, user, groups, verb, resource, group="", namespace=None, subresource=None):
-        attributes = {"verb": verb, "resource": resource, "group": group}
-        if namespace:
-            attributes["namespace"] = namespace
-        if subresource:
-            attributes["subresource"] = subresource
+    def may(self, user, groups, verb, resource, group="", namespace="", name=""):
+        """What `kubectl auth can-i` asks; resource may be RESOURCE/SUBRESOURCE, no namespace is all of them."""
+        resource, _, subresource = resource.partition("/")
+        attributes = {"verb": verb, "resource": resource, "subresource": subresource, "group": group,
+                      "namespace": namespace, "name": name}
         answer = self.ask("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
             "spec": {"user": user, "groups": list(groups), "resourceAttributes": attributes}})

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a real API server, real controllers and KServe's own webhooks make of the manifests.
 
-    cluster_check.py --programs FOLDER     (build.sh prints it)
+    cluster_check.py --programs FOLDER [--prometheus PROGRAM]     (build.sh prints the folder)
 
 Applies monitoring and the overlay of every user of k8s/users; sees that controllers make of them pods that are
 admitted and find all they name, that Services and policies meet pods, that applying again changes nothing; who
@@ -10,16 +10,22 @@ the narrow role that the workflow has; and what KServe makes of the Knative and 
 former by Knative's own check. Prints a line each, then `N passed, N failed`.
 """
 import argparse
+import base64
 import copy
 import json
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
+import textwrap
 
 import yaml
 
-from cluster import HERE, Cluster, Program, missing
+from cluster import HERE, Cluster, Program  # first: it makes the modules of tests/stack known
+import accounts_test
+import discovery
 from mistakes import MISTAKES, account
 from report import check, poll, run, say, wait
 
@@ -41,20 +47,42 @@ def name_of(manifest):
     return f"{manifest['metadata'].get('namespace', '')}/{manifest['kind']}/{manifest['metadata']['name']}"
 
 
+# ---- the README's commands ----
+
+FIRST, NEXT = (f"registry.example/ridged@sha256:{digit * 64}" for digit in "ab")
+
+
+def readme_blocks():
+    """The indented blocks of the README's chapter on clusters, in order."""
+    chapter = (ROOT / "README.md").read_text().split("\n## In a cluster\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"(?:^    .*\n)+", chapter, re.M)
+    return [textwrap.dedent(block) for block in blocks]
+
+
+def check_readme(cluster, folder):
+    """Runs them in one shell, in a copy of what they need, as they stand."""
+    place = folder / "clone"
+    shutil.copytree(ROOT / "k8s", place / "k8s")
+    shutil.copy(ROOT / "Makefile", place)
+    (place / "github-token").write_text("token")
+    blocks = readme_blocks()
+    script = "".join(f"echo '@ {i}'\n{block}" for i, block in enumerate(blocks))
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=place, text=True, capture_output=True, env={
+        **cluster.environment, "IMAGE": FIRST, "NEXT": NEXT, "MAKEFLAGS": "--no-print-directory"})
+    begun = done.stdout.count("\n@ ") + done.stdout.startswith("@ ")
+    for i, block in enumerate(blocks):
+        good = i < begun - 1 or (i == begun - 1 and done.returncode == 0)
+        check(f"README: {block.splitlines()[0].strip()} ...", good, "" if good else done.stderr[-1000:] or "not reached")
+    warnings = [line for line in done.stderr.splitlines() if "arning" in line]
+    check("README: no command warned of anything", not warnings, warnings or "")
+
+
 # ---- apply ----
 
 def apply(cluster, folder):
     """No error and no warning; what was said if there was one."""
     done = cluster.kubectl("apply", "--server-side", "--kustomize", folder)
     return "" if done.returncode == 0 and not done.stderr else done.stderr or f"exit code {done.returncode}"
-
-
-def make_secrets(cluster):
-    wanted = [("monitoring", "grafana-admin", "password"), ("monitoring", "relay-webhook", "token"),
-              ("monitoring", "relay-github", "token")] + [(tenant, "ridged-feedback", "token") for tenant in TENANTS]
-    for namespace, name, key in wanted:
-        cluster.ask("POST", f"/api/v1/namespaces/{namespace}/secrets", {
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {key: os.urandom(9).hex()}})
 
 
 def as_wanted(manifest):
@@ -65,13 +93,22 @@ def as_wanted(manifest):
     return kept
 
 
+def start_anew(cluster, namespaces):
+    """KServe refuses to change an InferenceService's mode: the old one goes first."""
+    path = "/apis/serving.kserve.io/v1beta1/namespaces/{}/inferenceservices/" + MODEL
+    for namespace in namespaces:
+        cluster.ask("DELETE", path.format(namespace))
+    if not poll(lambda: all(cluster.ask("GET", path.format(n)).status == 404 and not image_of(cluster, n)
+                            for n in namespaces)):
+        raise RuntimeError(f"{namespaces}: an InferenceService and its pods were deleted, and are still there")
+
+
 def check_apply(cluster):
+    """Everything as it is in the repository, where the README's commands had put in other images."""
+    start_anew(cluster, TENANTS)
     said = {folder: apply(cluster, folder) for folder in ["k8s/monitoring", *OVERLAYS]}
     wrong = {folder: text for folder, text in said.items() if text}
     check(f"server-side apply of monitoring and {len(OVERLAYS)} overlays: no error, no warning", not wrong, wrong or "")
-    waiting = {pod["metadata"]["name"]: missing(cluster, pod) for pod in cluster.list("/api/v1/pods")}
-    say(f"pods wait for what is not in the repository: {sorted({what for pod in waiting.values() for what in pod})}")
-    make_secrets(cluster)
 
 
 def check_again(cluster):
@@ -102,12 +139,34 @@ def check_pods(cluster):
 
     wait("Deployments have all their pods", lambda: idle("/apis/apps/v1/deployments", "availableReplicas"))
     wait("StatefulSets have all their pods", lambda: idle("/apis/apps/v1/statefulsets", "availableReplicas"))
-    done = cluster.kubectl("--namespace=monitoring", "create", "job", "--from=cronjob/grafana-accounts", "accounts-now")
-    wait("the Job of Grafana's accounts runs", lambda: not done.stderr and cluster.ask(
-        "GET", "/apis/batch/v1/namespaces/monitoring/jobs/accounts-now").body.get("status", {}).get("succeeded") == 1)
+    wait("the Job of Grafana's accounts is done", lambda: cluster.ask(
+        "GET", "/apis/batch/v1/namespaces/monitoring/jobs/grafana-accounts-now").body["status"].get("succeeded") == 1)
     refused = [f"{e['involvedObject']['name']}: {e['message']}" for e in cluster.list(
         "/api/v1/events", fieldSelector="type=Warning") if e["reason"] == "FailedCreate"]
     check("no controller was refused a pod", not refused, refused or "")
+
+
+def check_programs(cluster, folder, prometheus):
+    """Those that ask the API server, by the rights that the manifests give them."""
+    token = cluster.ask("POST", "/api/v1/namespaces/monitoring/serviceaccounts/grafana-accounts/token", {
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}).body["status"]["token"]
+
+    def password(user):
+        secret = cluster.ask("GET", f"/api/v1/namespaces/monitoring/secrets/grafana-{user}").body
+        return base64.b64decode(secret.get("data", {}).get("password", "")).decode()
+
+    where = accounts_test.Cluster(f"https://127.0.0.1:{cluster.port}", token, cluster.authority.read_text(), password)
+    wrong = accounts_test.in_a_cluster(folder, where)
+    check("Grafana's accounts program fills the users' Secrets by its rights", not wrong, wrong or "")
+    before = [password(user) for user in USERS]
+    text = apply(cluster, "k8s/monitoring")
+    check("monitoring applied again leaves the passwords", not text and before == [password(user) for user in USERS],
+          text)
+    if not prometheus:
+        say("Prometheus' discovery is not tried: that needs build/prometheus3 (make prometheus3)")
+        return
+    wrong = discovery.wrong(cluster, folder, prometheus)
+    check("Prometheus finds the pods of every user's namespace and no other", not wrong, wrong or "")
 
 
 def check_levels(cluster):
@@ -169,39 +228,40 @@ NEVER = [("get", "secrets", ""), ("list", "secrets", ""), ("create", "pods", "")
 
 
 def rights(cluster, who, acts, namespaces):
-    """The (act, namespace) that are allowed, where None stands for all namespaces."""
+    """Those of acts that are allowed, in which namespace; "" is all of them."""
     user, groups = who
     found = set()
     for verb, resource, group in acts:
         for namespace in namespaces:
-            plain, _, sub = resource.partition("/")
-            if cluster.may(user, groups, verb, plain, group, namespace, sub):
+            if cluster.may(user, groups, verb, resource, group, namespace):
                 found.add((verb, resource, namespace))
     return found
 
 
-def expect_rights(cluster, text, who, acts, allowed, where):
-    """Of acts, exactly `allowed` in exactly `where`, and nothing of NEVER anywhere."""
-    everywhere = [*TENANTS, "monitoring", "default", "kube-system", None]
-    found = rights(cluster, who, acts + NEVER, everywhere)
-    wanted = {(verb, resource, namespace) for verb, resource, _ in allowed for namespace in where}
+def expect_rights(cluster, text, who, allowed, where, further=()):
+    """Of all acts, exactly `allowed` in exactly `where`, and the further (verb, resource, namespace)."""
+    found = rights(cluster, who, READ + DEPLOY + NEVER, [*TENANTS, "monitoring", "default", "kube-system", ""])
+    wanted = {(verb, resource, namespace) for verb, resource, _ in allowed for namespace in where} | set(further)
     check(text, found == wanted, sorted(map(str, found ^ wanted)) or "")
 
 
 def check_rights(cluster):
     wrong = {}
     for user, tenant in zip(USERS, TENANTS):
-        found = rights(cluster, (user, [tenant]), READ + DEPLOY + NEVER, [*TENANTS, "monitoring", "default", None])
+        found = rights(cluster, (user, [tenant]), READ + DEPLOY + NEVER, [*TENANTS, "monitoring", "default", ""])
         if found != {(verb, resource, tenant) for verb, resource, _ in READ}:
             wrong[user] = sorted(map(str, found))
     check(f"each of {len(USERS)} users reads one's own namespace, and nothing anywhere else", not wrong, wrong or "")
-    expect_rights(cluster, "the deployer's role: InferenceServices and budgets of the tenants", (
-        "deployer", ["ridged-deployers"]), READ + DEPLOY, READ + DEPLOY, TENANTS)
-    expect_rights(cluster, "Prometheus lists pods in the tenants' namespaces, and nothing anywhere else", account(
-        "monitoring", "prometheus"), READ + DEPLOY, [("list", "pods", "")], TENANTS)
-    expect_rights(cluster, "the server's own account may nothing", account(TENANTS[0], "ridged"), READ + DEPLOY, [], [])
-    expect_rights(cluster, "an account that nobody named may nothing", account(TENANTS[0], "default"),
-                  READ + DEPLOY, [], [])
+    deployer = ("deployer", ["ridged-deployers"])
+    expect_rights(cluster, "the deployer changes InferenceServices and budgets of users, looks for Prometheus' pod, and "
+                  "nothing else", deployer, READ + DEPLOY, TENANTS, [("list", "pods", "monitoring")])
+    forwards = [pod for pod in ("prometheus-0", "alertmanager-0", "grafana", "") if cluster.may(
+        *deployer, "create", "pods/portforward", namespace="monitoring", name=pod)]
+    check("the deployer is let through to Prometheus alone", forwards == ["prometheus-0"], forwards)
+    expect_rights(cluster, "Prometheus lists pods in the users' namespaces, and nothing anywhere else",
+                  account("monitoring", "prometheus"), [("list", "pods", "")], TENANTS)
+    for namespace, name in ((TENANTS[0], "ridged"), (TENANTS[0], "default"), ("monitoring", "default")):
+        expect_rights(cluster, f"the account {name} of {namespace} may nothing", account(namespace, name), [], [])
 
 
 # ---- mistakes ----
@@ -272,28 +332,20 @@ def image_of(cluster, namespace):
 
 
 def check_upgrade(cluster, folder):
+    """As the narrow role that the workflow has."""
     config = json.loads(cluster.kubeconfig.read_text())
     config["users"][0]["user"].update({"as": "deployer", "as-groups": ["ridged-deployers"]})
     narrow = folder / "deployer"
     narrow.write_text(json.dumps(config))
     environment = {**cluster.environment, "KUBECONFIG": str(narrow), "USER_ID": USERS[0]}
-    first, second = (f"registry.example/ridged@sha256:{digit * 64}" for digit in "ab")
-    for text, image in (("deployed", first), ("upgraded", second), ("rolled back", first)):
-        done = subprocess.run(["sh", "k8s/deploy/deploy.sh", "deploy"], cwd=ROOT, text=True, capture_output=True,
-                              env={**environment, "IMAGE": image})
-        check(f"{text}: the workflow's own script is accepted with the narrow role", done.returncode == 0,
+    for text, image in (("deployed", FIRST), ("upgraded", NEXT), ("rolled back", FIRST)):
+        done = subprocess.run(["sh", "k8s/deploy/deploy.sh", "deploy"], cwd=folder / "clone", text=True,
+                              capture_output=True, env={**environment, "IMAGE": image})
+        check(f"{text}: the workflow's own script does it with the narrow role", done.returncode == 0,
               done.stderr[-500:])
         wait(f"{text}: {image[-6:]} is what runs", lambda: image_of(cluster, TENANTS[0]) == {image})
     text = apply(cluster, OVERLAYS[0])
     check("an overlay applied without the digest is refused as a conflict", "conflict" in text, text.split("\n")[0])
-
-
-def start_anew(cluster, namespace):
-    """KServe refuses to change an InferenceService's mode: the old one goes first."""
-    path = f"/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices/{MODEL}"
-    cluster.ask("DELETE", path)
-    wait(f"{namespace}: the InferenceService and its pods are gone", lambda: cluster.ask(
-        "GET", path).status == 404 and not image_of(cluster, namespace))
 
 
 def knative_says(cluster, service):
@@ -307,13 +359,15 @@ KNATIVE_MISTAKES = [
     ("s['volumes'][0] = {'name': 'feedback', 'persistentVolumeClaim': {'claimName': 'c'}}", "persistentVolumeClaim"),
     ("c['env'][0] = {'name': 'A', 'valueFrom': {'fieldRef': {'fieldPath': 'metadata.name'}}}", "fieldRef"),
     ("c['ports'].append({'containerPort': 8000})", "more than one container port"),
-    ("c['livenessProbe']['httpGet']['port'] = 'metrics'", "livenessProbe"),
+    ("c['name'] = 'queue-proxy'", "reserved"),
+    ("c['ports'][0]['containerPort'] = 9090", "9090"),
+    ("traffic[0]['percent'] = 110", "110"),
 ]
 
 
 def check_knative(cluster, folder):
     namespace = TENANTS[-1]
-    start_anew(cluster, namespace)
+    start_anew(cluster, [namespace])
     text = apply(cluster, overlay(folder, USERS[-1], "knative"))
     check("the Knative variant is accepted, without a warning", not text, text)
     path = f"/apis/serving.knative.dev/v1/namespaces/{namespace}/services/{MODEL}-predictor"
@@ -326,7 +380,7 @@ def check_knative(cluster, folder):
     for change, word in KNATIVE_MISTAKES:
         wrong = copy.deepcopy(made)
         spec = wrong["spec"]["template"]["spec"]
-        exec(change, {"s": spec, "c": spec["containers"][0]})
+        exec(change, {"s": spec, "c": spec["containers"][0], "traffic": wrong["spec"].setdefault("traffic", [{}])})
         said = knative_says(cluster, wrong)
         check(f"refused by Knative: {change}", word in said, said)
     text = apply(cluster, overlay(folder, USERS[-1], "knative", [
@@ -336,7 +390,7 @@ def check_knative(cluster, folder):
 
 def check_runtime(cluster, folder):
     user, namespace = USERS[-2], TENANTS[-2]
-    start_anew(cluster, namespace)
+    start_anew(cluster, [namespace])
     text = apply(cluster, overlay(folder, user, "runtime"))
     check("the ServingRuntime variant is accepted, without a warning", not text, text)
     cluster.ask("POST", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", {
@@ -344,26 +398,43 @@ def check_runtime(cluster, folder):
             "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
     wait("the ServingRuntime variant is ready", lambda: condition(cluster, namespace))
 
+    def refused():
+        return [e["message"] for e in cluster.list(f"/api/v1/namespaces/{namespace}/events")
+                if e["reason"] == "FailedCreate" and "storage-initializer" in e["message"]]
+
+    text = apply(cluster, overlay(folder, user, "runtime", [
+        {"op": "replace", "path": "/spec/predictor/model/storageUri", "value": "s3://bucket/model"}]))
+    check("storage by s3:// is accepted, without a warning", not text, text)
+    wait("the pod with KServe's storage initializer as it is shipped is refused", lambda: bool(refused()))
+    done = cluster.kubectl("patch", "clusterstoragecontainer", "default", "--type=merge",
+                           "--patch-file=k8s/runtime/storage-initializer.yaml")
+    cluster.kubectl("--namespace", namespace, "delete", "replicaset", "--all")
+    wait("with k8s/runtime/storage-initializer.yaml it is admitted", lambda: done.returncode == 0 and any(
+        pod["spec"].get("initContainers") for pod in cluster.list(f"/api/v1/namespaces/{namespace}/pods")))
+
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", required=True, type=pathlib.Path)
-    programs = parser.parse_args().programs
+    parser.add_argument("--prometheus", type=pathlib.Path, help="one with Kubernetes discovery")
+    options = parser.parse_args()
 
     def body(folder):
-        cluster = Cluster(folder, programs)
+        cluster = Cluster(folder, options.programs)
         cluster.start()
         cluster.install_kserve()
         cluster.start_kubelet()
+        check_readme(cluster, folder)
+        check_upgrade(cluster, folder)
         check_apply(cluster)
         check_pods(cluster)
+        check_again(cluster)
         check_levels(cluster)
         check_selectors(cluster)
         check_training(cluster)
-        check_again(cluster)
         check_rights(cluster)
+        check_programs(cluster, folder, options.prometheus)
         check_mistakes(cluster, folder)
-        check_upgrade(cluster, folder)
         check_knative(cluster, folder)
         check_runtime(cluster, folder)
 
