@@ -33,7 +33,7 @@ def output_of(*words, **how):
 
 def module(name, version_of):
     """The folder of a Go module, of the version that version_of/go.mod pins."""
-    said = output_of("go", "mod", "download", "-json", name, cwd=version_of, env={**os.environ, "GOFLAGS": "-mod=mod"})
+    said = output_of("go", "mod", "download", "-json", name, cwd=version_of)
     return pathlib.Path(json.loads(said)["Dir"])
 
 

@@ -47,6 +47,10 @@ def name_of(manifest):
     return f"{manifest['metadata'].get('namespace', '')}/{manifest['kind']}/{manifest['metadata']['name']}"
 
 
+def brief(text):
+    return " ".join(text.split())[:240]
+
+
 # ---- the README's commands ----
 
 FIRST, NEXT = (f"registry.example/ridged@sha256:{digit * 64}" for digit in "ab")
@@ -146,8 +150,8 @@ def check_pods(cluster):
     check("no controller was refused a pod", not refused, refused or "")
 
 
-def check_programs(cluster, folder, prometheus):
-    """Those that ask the API server, by the rights that the manifests give them."""
+def check_accounts(cluster, folder):
+    """With the token and the rights that its pod has."""
     token = cluster.ask("POST", "/api/v1/namespaces/monitoring/serviceaccounts/grafana-accounts/token", {
         "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}).body["status"]["token"]
 
@@ -162,6 +166,10 @@ def check_programs(cluster, folder, prometheus):
     text = apply(cluster, "k8s/monitoring")
     check("monitoring applied again leaves the passwords", not text and before == [password(user) for user in USERS],
           text)
+
+
+def check_discovery(cluster, folder, prometheus):
+    """Last, as it leaves pods of its own."""
     if not prometheus:
         say("Prometheus' discovery is not tried: that needs build/prometheus3 (make prometheus3)")
         return
@@ -309,7 +317,7 @@ def check_mistakes(cluster, folder):
         answer = attempt(cluster, wrong, who[0] if who else None)
         refused = not answer.good and all(word in answer.message for word in words.split("|"))
         whose = f" by {who[0][0].replace('system:serviceaccount:', '')}" if who else ""
-        check(f"refused: {name}{whose}: {change}", refused, answer.message[:300] or f"accepted ({answer.status})")
+        check(f"refused: {name}{whose}: {change}", refused, brief(answer.message) or "accepted")
 
 
 # ---- variants, upgrade and rollback ----
@@ -382,7 +390,7 @@ def check_knative(cluster, folder):
         spec = wrong["spec"]["template"]["spec"]
         exec(change, {"s": spec, "c": spec["containers"][0], "traffic": wrong["spec"].setdefault("traffic", [{}])})
         said = knative_says(cluster, wrong)
-        check(f"refused by Knative: {change}", word in said, said)
+        check(f"refused by Knative: {change}", word in said, brief(said))
     text = apply(cluster, overlay(folder, USERS[-1], "knative", [
         {"op": "add", "path": "/spec/predictor/canaryTrafficPercent", "value": 10}]))
     check("a canary of 10 % is accepted in the Knative variant", not text, text)
@@ -433,10 +441,11 @@ def main():
         check_selectors(cluster)
         check_training(cluster)
         check_rights(cluster)
-        check_programs(cluster, folder, options.prometheus)
+        check_accounts(cluster, folder)
         check_mistakes(cluster, folder)
         check_knative(cluster, folder)
         check_runtime(cluster, folder)
+        check_discovery(cluster, folder, options.prometheus)
 
     sys.exit(run("cluster-check", DEADLINE_S, body, Program.stop_all))
 
