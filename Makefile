@@ -288,6 +288,7 @@ apiserver: ## build kube-apiserver, KServe's controller and their like, once, in
 	@sh tests/k8s/build.sh
 cluster-check: ## run README's "In a cluster" against a real API server with KServe, and what it must refuse
 	$(call need,etcd-server openssl python3 python3-yaml)
+	@$(MAKE) --no-print-directory build/ridged
 	@programs=$$(sh tests/k8s/build.sh) && python3 -B tests/k8s/cluster_check.py --programs "$$programs" $(PROMETHEUS_FOUND)
 deploy-check: ## all that is shown of the deployment, as a table (root; make apiserver first)
 	@bash tests/k8s/deploy_check.sh
