@@ -281,6 +281,18 @@ k8s-check: k8s-render build/k8s/venv ## check every overlay and variant by the s
 truth-table: k8s-render build/k8s/venv ## compute who may reach what, compare it with tests/k8s/truth-table.txt (needs Go, PyPI)
 	@build/k8s/venv/bin/python tests/k8s/truth_table.py build/k8s/venv/bin/nca build/k8s/rendered $(TRUTH)
 
+# Kubernetes and KServe, without nodes: their servers through the Go module proxy, etcd from Debian.
+PROMETHEUS_FOUND = $(addprefix --prometheus=,$(wildcard build/prometheus3))
+.PHONY: apiserver cluster-check deploy-check
+apiserver: ## build kube-apiserver, KServe's controller and their like, once, into the user's cache (20 minutes)
+	@sh tests/k8s/build.sh
+cluster-check: ## run README's "In a cluster" against a real API server with KServe, and what it must refuse
+	$(call need,etcd-server openssl python3 python3-yaml)
+	@$(MAKE) --no-print-directory build/ridged
+	@programs=$$(sh tests/k8s/build.sh) && python3 -B tests/k8s/cluster_check.py --programs "$$programs" $(PROMETHEUS_FOUND)
+deploy-check: ## all that is shown of the deployment, as a table (root; make apiserver first)
+	@bash tests/k8s/deploy_check.sh
+
 # ---- checks ----
 
 .PHONY: check format format-check lint layers asan tsan replay strict hardening valgrind

@@ -2,7 +2,7 @@
 # Builds a real Kubernetes, without nodes: kube-apiserver, kube-controller-manager, kubectl, KServe's controller
 # with its webhooks, and Knative's check of a Service, all from the Go modules that apiserver/go.mod and
 # kserve/go.mod pin. About 20 minutes on two cores the first time, nothing afterwards: the programs stay in the
-# user's cache, where a fresh clone finds them.
+# user's cache, where a fresh clone finds them. Needs Go 1.26, a gigabyte for them and some for Go's own caches.
 #
 #   build.sh            builds what is missing, and prints the folder
 #   build.sh --folder   prints the folder; exit code 1 if something is missing
@@ -15,13 +15,15 @@ folder=${XDG_CACHE_HOME:-$HOME/.cache}/ridged/kubernetes-$version-$sums
 
 if [ "${1:-}" = --folder ]; then
     echo "$folder"
-    [ -x "$folder/knative-check" ]
+    for program in kubectl kube-apiserver kube-controller-manager kserve-manager knative-check; do
+        [ -x "$folder/$program" ] || exit 1
+    done
     exit
 fi
 
 build() {
     program=$folder/$2
-    [ -x "$program" ] || (cd "$1" && GOFLAGS=-mod=mod go build -trimpath -ldflags "-s -w $4" -o "$program.new" "$3") >&2
+    [ -x "$program" ] || (cd "$1" && go build -trimpath -ldflags "-s -w $4" -o "$program.new" "$3") >&2
     [ -x "$program" ] || mv "$program.new" "$program"
 }
 

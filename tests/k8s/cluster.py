@@ -33,7 +33,7 @@ def output_of(*words, **how):
 
 def module(name, version_of):
     """The folder of a Go module, of the version that version_of/go.mod pins."""
-    said = output_of("go", "mod", "download", "-json", name, cwd=version_of, env={**os.environ, "GOFLAGS": "-mod=mod"})
+    said = output_of("go", "mod", "download", "-json", name, cwd=version_of)
     return pathlib.Path(json.loads(said)["Dir"])
 
 
@@ -202,7 +202,7 @@ class Cluster:
 
 
 class Kubelet:
-    """Says of pods what a scheduler and a kubelet would, if their containers did well."""
+    """Says of the pods that controllers make what a scheduler and a kubelet would, if their containers did well."""
     NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}}
 
     def __init__(self, cluster):
@@ -222,7 +222,7 @@ class Kubelet:
         path = "/api/v1/namespaces/{namespace}/pods/{name}".format(**pod["metadata"])
         if pod["metadata"].get("deletionTimestamp"):
             self.cluster.ask("DELETE", path + "?gracePeriodSeconds=0")
-        elif pod["status"]["phase"] == "Pending" and not missing(self.cluster, pod):
+        elif pod["metadata"].get("ownerReferences") and pod["status"]["phase"] == "Pending" and not missing(self.cluster, pod):
             if "nodeName" not in pod["spec"]:
                 self.cluster.ask("POST", path + "/binding", {
                     "apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]},

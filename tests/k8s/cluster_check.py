@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import urllib.request
 
 import yaml
 
@@ -45,6 +46,10 @@ def render(cluster, folder):
 
 def name_of(manifest):
     return f"{manifest['metadata'].get('namespace', '')}/{manifest['kind']}/{manifest['metadata']['name']}"
+
+
+def brief(text):
+    return " ".join(text.split())[:240]
 
 
 # ---- the README's commands ----
@@ -146,8 +151,8 @@ def check_pods(cluster):
     check("no controller was refused a pod", not refused, refused or "")
 
 
-def check_programs(cluster, folder, prometheus):
-    """Those that ask the API server, by the rights that the manifests give them."""
+def check_accounts(cluster, folder):
+    """With the token and the rights that its pod has."""
     token = cluster.ask("POST", "/api/v1/namespaces/monitoring/serviceaccounts/grafana-accounts/token", {
         "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}).body["status"]["token"]
 
@@ -162,6 +167,72 @@ def check_programs(cluster, folder, prometheus):
     text = apply(cluster, "k8s/monitoring")
     check("monitoring applied again leaves the passwords", not text and before == [password(user) for user in USERS],
           text)
+
+
+# ---- the program, by what KServe made of its arguments ----
+
+def environment_of(container, pod):
+    """As the kubelet would set it."""
+    found = {}
+    for variable in container.get("env", []):
+        path = variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
+        label = re.fullmatch(r"metadata\.labels\['(.*)'\]", path)
+        if label:
+            found[variable["name"]] = pod["metadata"].get("labels", {}).get(label[1], "")
+        elif path:
+            found[variable["name"]] = pod["metadata"].get(path.removeprefix("metadata."), "")
+        else:
+            found[variable["name"]] = variable.get("value", "")
+    return found
+
+
+def check_start(folder, text, user, pod):
+    """build/ridged with the container's arguments and environment, its volumes being folders here."""
+    container, place = pod["spec"]["containers"][0], folder / f"start-{user}"
+    volumes = {"/mnt/models": place / "models", "/var/lib/ridged": place / "feedback",
+               "/etc/ridged/feedback": place / "secret"}
+    for volume in volumes.values():
+        volume.mkdir(parents=True)
+    shutil.copy(ROOT / f"model/{MODEL}.json", place / "models/model.json")
+    (place / "secret/token").write_text("of-" + user)
+    environment = environment_of(container, pod)
+    arguments = []
+    for argument in container["args"]:
+        argument = re.sub(r"\$\((\w+)\)", lambda found: environment[found[1]], argument)
+        for path, volume in volumes.items():
+            argument = argument.replace("=" + path, f"={volume}")
+        arguments.append(argument)
+    program = Program(f"ridged-{user}", folder, ROOT / "build/ridged", *arguments, "--host=127.0.0.1", "--http_port=0",
+                      "--metrics_port=0", "--drain_delay=0", env=environment)
+    ready = program.wait_for(r'"event":"ready".*"metrics_port":(\d+)')
+    with urllib.request.urlopen(f"http://127.0.0.1:{ready[1]}/metrics", timeout=10) as answer:
+        metrics = answer.read().decode()
+    program.stop()
+    wrong = [line for line in program.text().splitlines() if '"level":"info"' not in line]
+    wrong += [what for what in (f'user_id="{user}"', f'namespace="kubeflow-{user}"', f'model_name="{MODEL}"')
+              if what not in metrics]
+    check(f"ridged starts by the arguments of {text}, knows them all and whose it is", not wrong, wrong or "")
+
+
+def pod_in(cluster, namespace):
+    pods = selects(cluster, namespace, {"matchLabels": {"serving.kserve.io/inferenceservice": MODEL}})
+    return next(pod for pod in pods if "deletionTimestamp" not in pod["metadata"])
+
+
+def check_replicas(cluster, folder):
+    """As the README says how there come to be several."""
+    user, namespace = USERS[-3], TENANTS[-3]
+    text = apply(cluster, overlay(folder, user, None, [
+        {"op": "replace", "path": "/metadata/annotations/serving.kserve.io~1autoscalerClass", "value": "hpa"},
+        {"op": "add", "path": "/spec/predictor/maxReplicas", "value": 3}]))
+    check("several replicas are accepted, without a warning", not text, text)
+    scaler = f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/{MODEL}-predictor"
+    wait("KServe makes a HorizontalPodAutoscaler of 1 to 3", lambda: [
+        cluster.ask("GET", scaler).body.get("spec", {}).get(bound) for bound in ("minReplicas", "maxReplicas")] == [1, 3])
+
+
+def check_discovery(cluster, folder, prometheus):
+    """Last, as it leaves pods of its own."""
     if not prometheus:
         say("Prometheus' discovery is not tried: that needs build/prometheus3 (make prometheus3)")
         return
@@ -309,18 +380,19 @@ def check_mistakes(cluster, folder):
         answer = attempt(cluster, wrong, who[0] if who else None)
         refused = not answer.good and all(word in answer.message for word in words.split("|"))
         whose = f" by {who[0][0].replace('system:serviceaccount:', '')}" if who else ""
-        check(f"refused: {name}{whose}: {change}", refused, answer.message[:300] or f"accepted ({answer.status})")
+        check(f"refused: {name}{whose}: {change}", refused, brief(answer.message) or "accepted")
 
 
 # ---- variants, upgrade and rollback ----
 
 def overlay(folder, user, component, *patches):
-    """A kustomization as README has it: the user's overlay with a component over it."""
+    """A kustomization as README has it: the user's overlay with a component over it, or None."""
     place = folder / f"{component}-{user}"
     place.mkdir(exist_ok=True)
     relative = os.path.relpath(ROOT / "k8s", place)
     (place / "kustomization.yaml").write_text(yaml.safe_dump({
-        "resources": [f"{relative}/overlays/{user}"], "components": [f"{relative}/{component}"],
+        "resources": [f"{relative}/overlays/{user}"],
+        "components": [f"{relative}/{component}"] if component else [],
         "patches": [{"target": {"kind": "InferenceService"}, "patch": json.dumps(patch)} for patch in patches]}))
     return place
 
@@ -377,12 +449,13 @@ def check_knative(cluster, folder):
         return
     say_no = knative_says(cluster, made)
     check("Knative accepts that Service", not say_no, say_no)
+    check_start(folder, "the Knative Service's pod", USERS[-1], made["spec"]["template"])
     for change, word in KNATIVE_MISTAKES:
         wrong = copy.deepcopy(made)
         spec = wrong["spec"]["template"]["spec"]
         exec(change, {"s": spec, "c": spec["containers"][0], "traffic": wrong["spec"].setdefault("traffic", [{}])})
         said = knative_says(cluster, wrong)
-        check(f"refused by Knative: {change}", word in said, said)
+        check(f"refused by Knative: {change}", word in said, brief(said))
     text = apply(cluster, overlay(folder, USERS[-1], "knative", [
         {"op": "add", "path": "/spec/predictor/canaryTrafficPercent", "value": 10}]))
     check("a canary of 10 % is accepted in the Knative variant", not text, text)
@@ -397,6 +470,7 @@ def check_runtime(cluster, folder):
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "models"}, "spec": {
             "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
     wait("the ServingRuntime variant is ready", lambda: condition(cluster, namespace))
+    check_start(folder, "the ServingRuntime's pod", user, pod_in(cluster, namespace))
 
     def refused():
         return [e["message"] for e in cluster.list(f"/api/v1/namespaces/{namespace}/events")
@@ -433,10 +507,13 @@ def main():
         check_selectors(cluster)
         check_training(cluster)
         check_rights(cluster)
-        check_programs(cluster, folder, options.prometheus)
+        check_start(folder, "the predictor's pod", USERS[0], pod_in(cluster, TENANTS[0]))
+        check_accounts(cluster, folder)
         check_mistakes(cluster, folder)
         check_knative(cluster, folder)
         check_runtime(cluster, folder)
+        check_replicas(cluster, folder)
+        check_discovery(cluster, folder, options.prometheus)
 
     sys.exit(run("cluster-check", DEADLINE_S, body, Program.stop_all))
 
