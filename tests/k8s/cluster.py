@@ -80,7 +80,8 @@ class Cluster:
             "users": [{"name": "admin", "user": {"token": self.token}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}]}))
         if not poll(self.ready, 120):
-            raise RuntimeError(f"kube-apiserver: not ready:\n{(self.folder / 'kube-apiserver.log').read_text()[-4000:]}")
+            log = (self.folder / "kube-apiserver.log").read_text()
+            raise RuntimeError(f"kube-apiserver is not ready:\n{log[-4000:]}")
         Program("kube-controller-manager", self.folder, self.programs / "kube-controller-manager",
                 f"--kubeconfig={self.kubeconfig}", "--leader-elect=false", "--bind-address=127.0.0.1",
                 f"--secure-port={free_port()}", f"--service-account-private-key-file={key}",
@@ -99,7 +100,8 @@ class Cluster:
         knative = module("knative.dev/serving", HERE / "kserve")
         istio = module("istio.io/api", HERE / "kserve")
         self.apply(output_of(self.programs / "kubectl", "kustomize", kserve / "config/crd"))
-        self.apply("\n---\n".join(p.read_text() for p in sorted((knative / "config/core/300-resources").glob("*.yaml"))))
+        for path in sorted((knative / "config/core/300-resources").glob("*.yaml")):
+            self.apply(path.read_text())
         self.apply("\n---\n".join(document for document in (
             istio / "kubernetes/customresourcedefinitions.gen.yaml").read_text().split("\n---\n")
             if "name: virtualservices." in document))
@@ -195,8 +197,8 @@ class Cluster:
         return done
 
     def apply(self, text, namespace=None):
-        done = self.kubectl("apply", "--server-side", "--filename=-", *([f"--namespace={namespace}"] if namespace else []),
-                            text=text)
+        where = [f"--namespace={namespace}"] if namespace else []
+        done = self.kubectl("apply", "--server-side", "--filename=-", *where, text=text)
         if done.returncode:
             raise RuntimeError(done.stderr)
 
@@ -222,7 +224,8 @@ class Kubelet:
         path = "/api/v1/namespaces/{namespace}/pods/{name}".format(**pod["metadata"])
         if pod["metadata"].get("deletionTimestamp"):
             self.cluster.ask("DELETE", path + "?gracePeriodSeconds=0")
-        elif pod["metadata"].get("ownerReferences") and pod["status"]["phase"] == "Pending" and not missing(self.cluster, pod):
+        elif (pod["metadata"].get("ownerReferences") and pod["status"]["phase"] == "Pending"
+              and not missing(self.cluster, pod)):
             if "nodeName" not in pod["spec"]:
                 self.cluster.ask("POST", path + "/binding", {
                     "apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]},

@@ -3,11 +3,12 @@
 
     cluster_check.py --programs FOLDER [--prometheus PROGRAM]     (build.sh prints the folder)
 
-Applies monitoring and the overlay of every user of k8s/users; sees that controllers make of them pods that are
-admitted and find all they name, that Services and policies meet pods, that applying again changes nothing; who
-may do what; that the mistakes of mistakes.py are refused; deploys one digest, another, and the first again with
-the narrow role that the workflow has; and what KServe makes of the Knative and the ServingRuntime variant, the
-former by Knative's own check. Prints a line each, then `N passed, N failed`.
+Runs the commands of README's "In a cluster" on an empty one, then deploys one digest, another, and the first again
+with the narrow role that the workflow has. Then applies monitoring and the overlay of every user as they are; sees
+that controllers make of them pods that are admitted and find all they name, that Services and policies meet pods,
+that applying again changes nothing; who may do what; that the mistakes of mistakes.py are refused; what KServe makes
+of the Knative and the ServingRuntime variant, the former by Knative's own check; and that the program takes the
+arguments of each. Prints a line each, then `N passed, N failed`.
 """
 import argparse
 import base64
@@ -80,6 +81,8 @@ def check_readme(cluster, folder):
         check(f"README: {block.splitlines()[0].strip()} ...", good, "" if good else done.stderr[-1000:] or "not reached")
     warnings = [line for line in done.stderr.splitlines() if "arning" in line]
     check("README: no command warned of anything", not warnings, warnings or "")
+    if done.returncode:
+        raise RuntimeError("the README's commands failed, which all that follows builds on")
 
 
 # ---- apply ----
@@ -130,13 +133,14 @@ def check_again(cluster):
 
 # ---- what became of it ----
 
-def condition(cluster, namespace, kind="Ready"):
-    service = cluster.ask("GET", f"/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices/{MODEL}").body
-    return {c["type"]: c["status"] for c in service.get("status", {}).get("conditions", [])}.get(kind) == "True"
+def is_ready(cluster, namespace):
+    answer = cluster.ask("GET", f"/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices/{MODEL}")
+    conditions = answer.body.get("status", {}).get("conditions", []) if answer.good else []
+    return ("Ready", "True") in [(c["type"], c["status"]) for c in conditions]
 
 
 def check_pods(cluster):
-    wait(f"{len(TENANTS)} InferenceServices are ready", lambda: all(condition(cluster, t) for t in TENANTS))
+    wait(f"{len(TENANTS)} InferenceServices are ready", lambda: all(is_ready(cluster, t) for t in TENANTS))
 
     def idle(path, ready):
         found = [w for w in cluster.list(path) if w["metadata"]["namespace"] in [*TENANTS, "monitoring"]]
@@ -413,9 +417,9 @@ def check_upgrade(cluster, folder):
     for text, image in (("deployed", FIRST), ("upgraded", NEXT), ("rolled back", FIRST)):
         done = subprocess.run(["sh", "k8s/deploy/deploy.sh", "deploy"], cwd=folder / "clone", text=True,
                               capture_output=True, env={**environment, "IMAGE": image})
-        check(f"{text}: the workflow's own script does it with the narrow role", done.returncode == 0,
-              done.stderr[-500:])
-        wait(f"{text}: {image[-6:]} is what runs", lambda: image_of(cluster, TENANTS[0]) == {image})
+        if check(f"{text}: the workflow's own script does it with the narrow role", done.returncode == 0,
+                 done.stderr[-500:]):
+            wait(f"{text}: {image[-6:]} is what runs", lambda: image_of(cluster, TENANTS[0]) == {image})
     text = apply(cluster, OVERLAYS[0])
     check("an overlay applied without the digest is refused as a conflict", "conflict" in text, text.split("\n")[0])
 
@@ -469,7 +473,7 @@ def check_runtime(cluster, folder):
     cluster.ask("POST", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", {
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "models"}, "spec": {
             "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
-    wait("the ServingRuntime variant is ready", lambda: condition(cluster, namespace))
+    wait("the ServingRuntime variant is ready", lambda: is_ready(cluster, namespace))
     check_start(folder, "the ServingRuntime's pod", user, pod_in(cluster, namespace))
 
     def refused():
