@@ -25,7 +25,7 @@ proof() {
 }
 
 printf '%-22s %-70s %4s %6s %5s\n' target shows good failed s
-proof k8s-check 'overlays as generated, no secrets; all variants by schemas, mistakes'
+proof k8s-check 'overlays as generated; all variants by the schemas, mistakes refused'
 proof truth-table 'who may reach what by the NetworkPolicies, as the table says'
 proof isolation 'a tenant gets nothing of another by the real proxy and Prometheus'
 proof grafana-accounts-test "Grafana's accounts, from nothing, again, killed anywhere"
