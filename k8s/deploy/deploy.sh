@@ -75,7 +75,10 @@ share=100
 case $1 in
 deploy)
     previous=$(image_in_service)
-    [ -z "$previous" ] || check_image "$previous"
+    if [ -n "$previous" ] && ! has_digest "$previous"; then
+        echo "$namespace: $previous has no digest to go back to"
+        previous=
+    fi
     [ -n "$previous" ] || share=100
     output previous "$previous"
     apply "$IMAGE" "$share"

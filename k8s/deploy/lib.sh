@@ -32,9 +32,13 @@ check_user() {
     namespace=kubeflow-$USER_ID
 }
 
+has_digest() {
+    matches "${1:-}" '[A-Za-z0-9./:_-]{1,255}@sha256:[0-9a-f]{64}'
+}
+
 # An image is always named by its digest: what was signed is what runs.
 check_image() {
-    matches "${1:-}" '[A-Za-z0-9./:_-]{1,255}@sha256:[0-9a-f]{64}' || die "image: expected NAME@sha256:DIGEST, got '${1:-}'"
+    has_digest "${1:-}" || die "image: expected NAME@sha256:DIGEST, got '${1:-}'"
 }
 
 check_mode() {

@@ -190,6 +190,13 @@ class Deploy(unittest.TestCase):
         self.assertIn("nothing was in service before", self.log)
         self.assertIn('"outcome": "not verified and not put back', self.log)
 
+    def test_an_image_without_a_digest_gives_way_to_one_with(self):
+        self.serve(self.first)
+        (self.cluster / "image").write_text("ridged:0.1.0")
+        self.assertEqual(self.run_workflow(retrained=self.second), "success", self.log)
+        self.assertEqual(self.served(), sha256_of(self.second))
+        self.assertIn("ridged:0.1.0 has no digest to go back to", self.log)
+
     def test_an_image_that_another_branch_signed_is_not_deployed(self):
         before = self.seed(self.first)
         self.serve(self.first)
