@@ -145,12 +145,16 @@ run: deps ## build, then serve the bundled model on :8080 (metrics on :8000)
 
 # ---- tests ----
 
+# What compiles much does so on all cores; the tests of a run still follow each other.
+PARALLEL := -j$(shell nproc)
+
 T   ?= %
 RUN := $(sort $(foreach t,$(TESTS),$(if $(filter $(T),$(notdir $t)),$t)))
 
 .PHONY: test run-tests
 test: deps-test ## run the tests; T=test_ridge picks a program, F='*singular*' a case
-	@$(MAKE) --no-print-directory run-tests $(if $(filter \%,$(T)),rules alertmanager)
+	@$(MAKE) --no-print-directory $(PARALLEL) run-tests
+	@$(if $(filter \%,$(T)),$(MAKE) --no-print-directory rules alertmanager)
 run-tests: all $(RUN)
 	@F='$(F)' BUILD=$(P) sh tests/run.sh $(VARIANT) $(RUN)
 
@@ -323,8 +327,8 @@ layers: ## fail if an include points up
 	@sh tests/layers.sh
 
 strict: ## both compilers, every warning an error
-	$(MAKE) --no-print-directory VARIANT=release CC=gcc WERROR=-Werror B=build/strict-gcc P=build/strict-gcc all tests
-	$(MAKE) --no-print-directory VARIANT=release CC=clang WERROR=-Werror B=build/strict-clang P=build/strict-clang all tests
+	$(MAKE) --no-print-directory $(PARALLEL) VARIANT=release CC=gcc WERROR=-Werror B=build/strict-gcc P=build/strict-gcc all tests
+	$(MAKE) --no-print-directory $(PARALLEL) VARIANT=release CC=clang WERROR=-Werror B=build/strict-clang P=build/strict-clang all tests
 .PHONY: tests
 tests: $(TESTS)
 
@@ -338,9 +342,9 @@ valgrind: ## the tests of the door under Valgrind: no bad access, no leak
 	    --error-exitcode=9 build/release/tests/api/test_api
 
 asan: ## every test under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory VARIANT=asan run-tests
+	@$(MAKE) --no-print-directory $(PARALLEL) VARIANT=asan run-tests
 tsan: ## every test under ThreadSanitizer
-	@$(MAKE) --no-print-directory VARIANT=tsan run-tests
+	@$(MAKE) --no-print-directory $(PARALLEL) VARIANT=tsan run-tests
 
 # ---- fuzzing ----
 
@@ -355,7 +359,7 @@ $(REPLAYS): $(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/r
 endif
 .PHONY: replay run-replay fuzz
 replay: ## run the fuzz targets over their committed corpora
-	@$(MAKE) --no-print-directory VARIANT=asan run-replay
+	@$(MAKE) --no-print-directory $(PARALLEL) VARIANT=asan run-replay
 run-replay: $(REPLAYS)
 	@for n in $(FUZZ_NAMES); do build/asan/tests/fuzz/replay_$$n tests/fuzz/corpus/$$n || exit 1; done
 .PHONY: fuzz-replays fuzz-cover
@@ -410,7 +414,7 @@ build/bench_explain: $(B)/tests/bench/bench_explain.o $(LIB)
 COVER_FLOOR ?= 95
 cover: deps-test ## lines the tests execute, by room, and the functions they never call
 	@[ ! -d build/cover ] || find build/cover -name '*.gcda' -delete
-	@$(MAKE) --no-print-directory VARIANT=cover run-tests
+	@$(MAKE) --no-print-directory $(PARALLEL) VARIANT=cover run-tests
 	@sh tests/cover.sh $(COVER_FLOOR)
 
 # ---- the loop ----
