@@ -127,8 +127,10 @@ bool cmd_each_block(const struct model *model, const char *path, const struct cm
 /* Members of the object that w is in: rows, mae, rmse, r2. */
 void cmd_put_figures(struct json_writer *w, const struct model_figures *figures);
 
-/* The finished document and a line end, to standard output. */
-bool cmd_put_json(struct json_writer *w, struct error *err) MUST_CHECK;
+/* A report is one JSON object, to standard output when it ends, with a line end. Between the two calls w takes
+ * its members; the second releases what the first has allocated, whatever it returns. */
+bool cmd_begin_report(struct json_writer *w, struct error *err) MUST_CHECK;
+bool cmd_end_report(struct json_writer *w, struct error *err) MUST_CHECK;
 
 /* ERR_NUMERIC naming the row of the file unless the value is finite. */
 bool cmd_check_finite(double value, const char *what, uint64_t row, struct error *err) MUST_CHECK;

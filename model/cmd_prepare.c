@@ -114,11 +114,8 @@ static void put_slice(struct json_writer *w, const char *file, const struct prep
 static bool report(const struct prepare_options *o, const struct prepared *p, struct error *err)
 {
     struct json_writer w;
-    struct arena *arena = arena_new(4096, 0);
-    if (arena == NULL)
-        return error_set(err, ERR_NO_MEMORY, "out of memory");
-    json_writer_init(&w, arena);
-    json_begin_object(&w);
+    if (!cmd_begin_report(&w, err))
+        return false;
     put_inputs(&w, o, p);
     json_key(&w, "slices");
     json_begin_array(&w);
@@ -127,10 +124,7 @@ static bool report(const struct prepare_options *o, const struct prepared *p, st
     json_end_array(&w);
     json_key(&w, "enough");
     json_put_bool(&w, p->enough);
-    json_end_object(&w);
-    bool ok = cmd_put_json(&w, err);
-    arena_free(arena);
-    return ok;
+    return cmd_end_report(&w, err);
 }
 
 /* ---- the command ---- */

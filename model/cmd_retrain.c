@@ -28,11 +28,8 @@ static void put_candidate(struct json_writer *w, enum retrain_way way, const str
 static bool report(const struct cmd_options *o, const struct retrained *r, struct error *err)
 {
     struct json_writer w;
-    struct arena *arena = arena_new(4096, 0);
-    if (arena == NULL)
-        return error_set(err, ERR_NO_MEMORY, "out of memory");
-    json_writer_init(&w, arena);
-    json_begin_object(&w);
+    if (!cmd_begin_report(&w, err))
+        return false;
     json_key(&w, "champion");
     json_begin_object(&w);
     cmd_put_figures(&w, &r->champion);
@@ -46,10 +43,7 @@ static bool report(const struct cmd_options *o, const struct retrained *r, struc
     json_put_string(&w, retrain_words[r->winner]);
     json_key(&w, "out");
     json_put_string(&w, o->out);
-    json_end_object(&w);
-    bool ok = cmd_put_json(&w, err);
-    arena_free(arena);
-    return ok;
+    return cmd_end_report(&w, err);
 }
 
 static int run(const struct cmd_options *o, struct error *err)

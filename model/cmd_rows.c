@@ -19,14 +19,27 @@ void cmd_put_figures(struct json_writer *w, const struct model_figures *figures)
     json_put_number(w, figures->r2);
 }
 
-bool cmd_put_json(struct json_writer *w, struct error *err)
+bool cmd_begin_report(struct json_writer *w, struct error *err)
+{
+    struct arena *arena = arena_new(4096, 0);
+    if (arena == NULL)
+        return error_set(err, ERR_NO_MEMORY, "out of memory");
+    json_writer_init(w, arena);
+    json_begin_object(w);
+    return true;
+}
+
+bool cmd_end_report(struct json_writer *w, struct error *err)
 {
     struct span text;
-    if (!json_writer_finish(w, &text))
-        return error_set(err, ERR_NO_MEMORY, "out of memory");
-    (void)fwrite(text.p, 1, text.n, stdout);
-    (void)putchar('\n');
-    return true;
+    json_end_object(w);
+    bool ok = json_writer_finish(w, &text) || error_set(err, ERR_NO_MEMORY, "out of memory");
+    if (ok) {
+        (void)fwrite(text.p, 1, text.n, stdout);
+        (void)putchar('\n');
+    }
+    arena_free(w->arena);
+    return ok;
 }
 
 bool cmd_check_finite(double value, const char *what, uint64_t row, struct error *err)

@@ -124,21 +124,15 @@ static bool report(const struct cmd_options *o, const struct contest *c, bool *p
                    struct error *err)
 {
     struct json_writer w;
-    struct arena *arena = arena_new(4096, 0);
-    if (arena == NULL)
-        return error_set(err, ERR_NO_MEMORY, "out of memory");
-    json_writer_init(&w, arena);
-    json_begin_object(&w);
+    if (!cmd_begin_report(&w, err))
+        return false;
     put_contender(&w, "model", c->models[0], &c->figures[0]);
     if (c->models[1] != NULL)
         put_contender(&w, "champion", c->models[1], &c->figures[1]);
     *passed = put_checks(&w, o, c);
     json_key(&w, "passed");
     json_put_bool(&w, *passed);
-    json_end_object(&w);
-    bool ok = cmd_put_json(&w, err);
-    arena_free(arena);
-    return ok;
+    return cmd_end_report(&w, err);
 }
 
 static bool check_usage(const struct cmd_options *o, double confidence, struct error *err)

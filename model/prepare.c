@@ -7,7 +7,6 @@
 #include "model/shift.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <sha2.h>
 #include <stdlib.h>
@@ -18,6 +17,13 @@ static const double ERROR_MAX = 1e100;
 
 const char *const prepare_files[SLICE_COUNT] = {"base.csv", "feedback.csv", "selection.csv",
                                                 "validation.csv"};
+
+bool prepare_path(const char *folder, enum prepare_slice slice, char path[PATH_MAX],
+                  struct error *err)
+{
+    return snprintf(path, PATH_MAX, "%s/%s", folder, prepare_files[slice]) < PATH_MAX ||
+           error_set(err, ERR_INVALID, "%.64s...: expected a shorter path", folder);
+}
 
 static bool no_memory(struct error *err)
 {
@@ -213,10 +219,8 @@ static bool write_feedback(const void *ctx, FILE *out, struct error *err)
 static bool write_slice(const struct writing *w, enum prepare_slice slice, struct error *err)
 {
     char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s/%s", w->options->folder, prepare_files[slice]) >=
-        (int)sizeof path)
-        return error_set(err, ERR_INVALID, "%.64s...: expected a shorter path", path);
-    if (!replace_file(path, slice == SLICE_BASE ? write_base : write_feedback, w, err))
+    if (!prepare_path(w->options->folder, slice, path, err) ||
+        !replace_file(path, slice == SLICE_BASE ? write_base : write_feedback, w, err))
         return false;
     return SHA256File(path, w->out->slices[slice].sha256) != NULL ||
            error_set(err, ERR_INTERNAL, "%s: %s", path, strerror(errno));

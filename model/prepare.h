@@ -21,8 +21,14 @@
 
 #include "model/feedback_rows.h"
 
+#include <limits.h>
+
 enum prepare_slice { SLICE_BASE, SLICE_FEEDBACK, SLICE_SELECTION, SLICE_VALIDATION, SLICE_COUNT };
 extern const char *const prepare_files[SLICE_COUNT]; /* their names in the folder */
+
+/* The path of one of them; ERR_INVALID if it is too long. */
+bool prepare_path(const char *folder, enum prepare_slice slice, char path[PATH_MAX],
+                  struct error *err) MUST_CHECK;
 
 struct prepare_options {
     const struct model *champion;

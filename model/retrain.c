@@ -4,7 +4,6 @@
 #include "model/prepare.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -12,18 +11,11 @@ static const uint64_t ROWS_MAX = 1000000000;
 
 const char *const retrain_words[RETRAIN_WAYS] = {"prior", "feedback", "base_and_feedback"};
 
-static bool path_of(const struct retrain_options *o, enum prepare_slice slice, char path[PATH_MAX],
-                    struct error *err)
-{
-    return snprintf(path, PATH_MAX, "%s/%s", o->folder, prepare_files[slice]) < PATH_MAX ||
-           error_set(err, ERR_INVALID, "%.64s...: expected a shorter path", o->folder);
-}
-
 static struct dataset *open_slice(const struct retrain_options *o, enum prepare_slice slice,
                                   struct error *err)
 {
     char path[PATH_MAX];
-    return path_of(o, slice, path, err) ? dataset_new_path(path, ROWS_MAX, err) : NULL;
+    return prepare_path(o->folder, slice, path, err) ? dataset_new_path(path, ROWS_MAX, err) : NULL;
 }
 
 /* ---- two files as one ---- */
@@ -73,8 +65,8 @@ static bool same_columns(const struct retrain_options *o, struct error *err)
 static FILE *join(const struct retrain_options *o, struct error *err)
 {
     char base[PATH_MAX], feedback[PATH_MAX];
-    if (!same_columns(o, err) || !path_of(o, SLICE_BASE, base, err) ||
-        !path_of(o, SLICE_FEEDBACK, feedback, err))
+    if (!same_columns(o, err) || !prepare_path(o->folder, SLICE_BASE, base, err) ||
+        !prepare_path(o->folder, SLICE_FEEDBACK, feedback, err))
         return NULL;
     FILE *joined = tmpfile();
     if (joined == NULL) {
